@@ -1,0 +1,170 @@
+#include "researchkit/core/tensor.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include "researchkit/core/error.hpp"
+
+namespace researchkit {
+namespace {
+
+constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector register
+
+Shape row_major_strides(const Shape& shape) {
+  Shape strides(shape.size());
+  std::int64_t stride = 1;
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    strides[i] = stride;
+    stride *= shape[i];
+  }
+  return strides;
+}
+
+std::shared_ptr<void> allocate_zeroed(std::size_t bytes) {
+  const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) & ~(kAlignment - 1);
+  void* memory = std::aligned_alloc(kAlignment, rounded);
+  if (memory == nullptr) throw Error(fmt::format("cannot allocate {} bytes on the host", bytes));
+  std::memset(memory, 0, rounded);
+  return {memory, [](void* p) { std::free(p); }};
+}
+
+/// Copies a strided block of `size`-byte elements to row-major order, innermost axis last.
+void copy_to_row_major(const std::byte* from, const Shape& shape, const Shape& strides,
+                       std::size_t size, std::size_t axis, std::byte*& to) {
+  if (axis == shape.size()) {
+    std::memcpy(to, from, size);
+    to += size;
+    return;
+  }
+  for (std::int64_t i = 0; i < shape[axis]; ++i) {
+    copy_to_row_major(from + i * strides[axis] * static_cast<std::int64_t>(size), shape, strides,
+                      size, axis + 1, to);
+  }
+}
+
+}  // namespace
+
+std::string to_string(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+std::int64_t element_count(const Shape& shape) {
+  std::int64_t count = 1;
+  for (const auto extent : shape) {
+    if (extent < 0) throw Error(fmt::format("shape {} has a negative extent", to_string(shape)));
+    if (__builtin_mul_overflow(count, extent, &count)) {
+      throw Error(fmt::format("shape {} has too many elements", to_string(shape)));
+    }
+  }
+  return count;
+}
+
+Tensor::Tensor(DType dtype, Shape shape, Device device)
+    : shape_(std::move(shape)), size_(element_count(shape_)), dtype_(dtype), device_(device) {
+  if (!device.is_host()) throw Error("this build of researchkit has no CUDA device memory");
+  if (size_ > std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(size_of(dtype))) {
+    throw Error(fmt::format("shape {} has too many bytes", to_string(shape_)));
+  }
+  strides_ = row_major_strides(shape_);
+  owner_ = allocate_zeroed(bytes());
+  data_ = owner_.get();
+}
+
+Tensor::Tensor(DType dtype, Shape shape, Shape strides, void* data, std::shared_ptr<void> owner,
+               Device device)
+    : owner_(std::move(owner)),
+      data_(data),
+      shape_(std::move(shape)),
+      strides_(std::move(strides)),
+      size_(element_count(shape_)),
+      dtype_(dtype),
+      device_(device) {
+  if (strides_.size() != shape_.size()) {
+    throw Error(fmt::format("{} strides for shape {}", strides_.size(), to_string(shape_)));
+  }
+}
+
+bool Tensor::is_contiguous() const {
+  std::int64_t expected = 1;
+  for (std::size_t i = shape_.size(); i-- > 0;) {
+    if (shape_[i] != 1 && strides_[i] != expected) return size_ == 0;
+    expected *= shape_[i];
+  }
+  return true;
+}
+
+Tensor Tensor::clone() const {
+  if (!defined()) return {};
+  Tensor copy(dtype_, shape_, device_);
+  if (size_ == 0) return copy;
+  if (is_contiguous()) {
+    std::memcpy(copy.data_, data_, bytes());
+  } else {
+    auto* to = static_cast<std::byte*>(copy.data_);
+    copy_to_row_major(static_cast<const std::byte*>(data_), shape_, strides_, size_of(dtype_), 0,
+                      to);
+  }
+  return copy;
+}
+
+Tensor Tensor::slice(int axis, std::int64_t begin, std::int64_t end, std::int64_t step) const {
+  if (axis < 0 || axis >= rank() || begin < 0 || end < begin || end > extent(axis) || step < 1) {
+    throw Error(fmt::format("slice {}:{}:{} of axis {} leaves shape {}", begin, end, step, axis,
+                            to_string(shape_)));
+  }
+  const auto a = static_cast<std::size_t>(axis);
+  Shape shape = shape_, strides = strides_;
+  shape[a] = (end - begin + step - 1) / step;
+  strides[a] *= step;
+  auto* data = static_cast<std::byte*>(data_) +
+               begin * strides_[a] * static_cast<std::int64_t>(size_of(dtype_));
+  return {dtype_, std::move(shape), std::move(strides), data, owner_, device_};
+}
+
+Tensor Tensor::reshape(Shape shape) const {
+  if (!is_contiguous() || element_count(shape) != size_) {
+    throw Error(fmt::format("cannot see {} tensor of shape {} as {}",
+                            is_contiguous() ? "a contiguous" : "a strided", to_string(shape_),
+                            to_string(shape)));
+  }
+  Shape strides = row_major_strides(shape);
+  return {dtype_, std::move(shape), std::move(strides), data_, owner_, device_};
+}
+
+std::pair<const std::byte*, const std::byte*> Tensor::byte_range() const {
+  const auto* low = static_cast<const std::byte*>(data_);
+  if (size_ == 0) return {low, low};
+  const std::byte* high = low;
+  const auto element = static_cast<std::int64_t>(size_of(dtype_));
+  for (std::size_t i = 0; i < shape_.size(); ++i) {
+    const std::int64_t reach = (shape_[i] - 1) * strides_[i] * element;
+    (reach < 0 ? low : high) += reach;
+  }
+  return {low, high + element};
+}
+
+void Tensor::check_view(DType dtype, int rank) const {
+  if (dtype != dtype_ || rank != this->rank()) {
+    throw Error(fmt::format("a {} tensor of shape {} cannot be viewed as {} of rank {}",
+                            to_string(dtype_), to_string(shape_), to_string(dtype), rank));
+  }
+}
+
+void Tensor::check_values(DType dtype) const {
+  if (dtype != dtype_ || !is_contiguous() || !device_.is_host()) {
+    throw Error(fmt::format("a {} tensor of shape {} on {} is not a contiguous host tensor of {}",
+                            to_string(dtype_), to_string(shape_), to_string(device_),
+                            to_string(dtype)));
+  }
+}
+
+void Tensor::check_count(std::size_t values) const {
+  if (static_cast<std::size_t>(size_) != values) {
+    throw Error(fmt::format("{} values for shape {}", values, to_string(shape_)));
+  }
+}
+
+}  // namespace researchkit
