@@ -33,17 +33,18 @@ std::shared_ptr<void> allocate_zeroed(std::size_t bytes) {
   return {memory, [](void* p) { std::free(p); }};
 }
 
-/// Copies a strided block of `size`-byte elements to row-major order, innermost axis last.
-void copy_to_row_major(const std::byte* from, const Shape& shape, const Shape& strides,
-                       std::size_t size, std::size_t axis, std::byte*& to) {
+/// Copies elements of `size` bytes axis by axis; `axis` is the outermost one still to go.
+void copy_strided(std::byte* to, const Shape& to_strides, const std::byte* from,
+                  const Shape& from_strides, const Shape& shape, std::size_t size,
+                  std::size_t axis) {
   if (axis == shape.size()) {
     std::memcpy(to, from, size);
-    to += size;
     return;
   }
+  const auto element = static_cast<std::int64_t>(size);
   for (std::int64_t i = 0; i < shape[axis]; ++i) {
-    copy_to_row_major(from + i * strides[axis] * static_cast<std::int64_t>(size), shape, strides,
-                      size, axis + 1, to);
+    copy_strided(to + i * to_strides[axis] * element, to_strides,
+                 from + i * from_strides[axis] * element, from_strides, shape, size, axis + 1);
   }
 }
 
@@ -99,15 +100,24 @@ bool Tensor::is_contiguous() const {
 Tensor Tensor::clone() const {
   if (!defined()) return {};
   Tensor copy(dtype_, shape_, device_);
-  if (size_ == 0) return copy;
-  if (is_contiguous()) {
-    std::memcpy(copy.data_, data_, bytes());
-  } else {
-    auto* to = static_cast<std::byte*>(copy.data_);
-    copy_to_row_major(static_cast<const std::byte*>(data_), shape_, strides_, size_of(dtype_), 0,
-                      to);
-  }
+  copy.copy_from(*this);
   return copy;
+}
+
+void Tensor::copy_from(const Tensor& source) {
+  if (source.dtype_ != dtype_ || source.shape_ != shape_) {
+    throw Error(fmt::format("cannot copy a {} tensor of shape {} into a {} one of shape {}",
+                            to_string(source.dtype_), to_string(source.shape_), to_string(dtype_),
+                            to_string(shape_)));
+  }
+  if (size_ == 0) return;
+  if (is_contiguous() && source.is_contiguous()) {
+    std::memcpy(data_, source.data_, bytes());
+  } else {
+    copy_strided(static_cast<std::byte*>(data_), strides_,
+                 static_cast<const std::byte*>(source.data_), source.strides_, shape_,
+                 size_of(dtype_), 0);
+  }
 }
 
 Tensor Tensor::slice(int axis, std::int64_t begin, std::int64_t end, std::int64_t step) const {

@@ -90,6 +90,8 @@ class Tensor {
   Tensor clone() const;
   /// This tensor if it is row-major without gaps, else a copy that is.
   Tensor contiguous() const { return is_contiguous() ? *this : clone(); }
+  /// Copies the elements of `source`, which has the same dtype and shape, into this memory.
+  void copy_from(const Tensor& source);
   /// The entries begin, begin + step, ... < end of one axis, sharing memory.
   Tensor slice(int axis, std::int64_t begin, std::int64_t end, std::int64_t step = 1) const;
   /// The same elements under another shape, sharing memory. Throws Error if not contiguous.
@@ -102,8 +104,10 @@ class Tensor {
   TensorView<T, Rank> make_view() const {
     check_view(dtype_of<T>, Rank);
     std::array<std::int64_t, Rank> extents{}, strides{};
-    std::copy(shape_.begin(), shape_.end(), extents.begin());
-    std::copy(strides_.begin(), strides_.end(), strides.begin());
+    for (std::size_t i = 0; i < static_cast<std::size_t>(Rank); ++i) {
+      extents[i] = shape_[i];
+      strides[i] = strides_[i];
+    }
     return {static_cast<T*>(data_), extents, strides, device_};
   }
   void check_view(DType dtype, int rank) const;
