@@ -4,7 +4,7 @@
 
 namespace researchkit {
 
-/// Version of the library that is linked, "major.minor.patch": `fmt::print("{}\n", researchkit::version());`
+/// Version of the library that is linked, "major.minor.patch".
 std::string_view version();
 
 }  // namespace researchkit
