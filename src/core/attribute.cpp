@@ -47,7 +47,8 @@ template <class T>
 std::optional<AttributeValue> parse_number(std::string_view text) {
   T value{};
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc{} || stop != text.data() + text.size()) return std::nullopt;
+  if (text.empty() || error != std::errc{} || stop != text.data() + text.size())
+    return std::nullopt;
   return value;
 }
 
@@ -78,17 +79,28 @@ std::string to_string(const AttributeValue& value) {
 
 std::string_view to_string(AttributeType type) {
   switch (type) {
-    case AttributeType::boolean: return "true or false";
-    case AttributeType::int64: return "integer";
-    case AttributeType::uint64: return "integer >= 0";
-    case AttributeType::real: return "number";
-    case AttributeType::string: return "string";
-    case AttributeType::enumeration: return "one of";
-    case AttributeType::boolean_list: return "list of true or false";
-    case AttributeType::int64_list: return "list of integers";
-    case AttributeType::real_list: return "list of numbers";
-    case AttributeType::string_list: return "list of strings";
-    case AttributeType::json: return "JSON";
+    case AttributeType::boolean:
+      return "true or false";
+    case AttributeType::int64:
+      return "integer";
+    case AttributeType::uint64:
+      return "integer >= 0";
+    case AttributeType::real:
+      return "number";
+    case AttributeType::string:
+      return "string";
+    case AttributeType::enumeration:
+      return "one of";
+    case AttributeType::boolean_list:
+      return "list of true or false";
+    case AttributeType::int64_list:
+      return "list of integers";
+    case AttributeType::real_list:
+      return "list of numbers";
+    case AttributeType::string_list:
+      return "list of strings";
+    case AttributeType::json:
+      return "JSON";
   }
   return "?";
 }
@@ -99,15 +111,23 @@ std::optional<AttributeValue> parse_attribute(AttributeType type, std::string_vi
       if (text == "true" || text == "1") return true;
       if (text == "false" || text == "0") return false;
       return std::nullopt;
-    case AttributeType::int64: return parse_number<std::int64_t>(text);
-    case AttributeType::uint64: return parse_number<std::uint64_t>(text);
-    case AttributeType::real: return parse_number<double>(text);
+    case AttributeType::int64:
+      return parse_number<std::int64_t>(text);
+    case AttributeType::uint64:
+      return parse_number<std::uint64_t>(text);
+    case AttributeType::real:
+      return parse_number<double>(text);
     case AttributeType::string:
-    case AttributeType::enumeration: return std::string(text);
-    case AttributeType::boolean_list: return parse_list<bool>(AttributeType::boolean, text);
-    case AttributeType::int64_list: return parse_list<std::int64_t>(AttributeType::int64, text);
-    case AttributeType::real_list: return parse_list<double>(AttributeType::real, text);
-    case AttributeType::string_list: return parse_list<std::string>(AttributeType::string, text);
+    case AttributeType::enumeration:
+      return std::string(text);
+    case AttributeType::boolean_list:
+      return parse_list<bool>(AttributeType::boolean, text);
+    case AttributeType::int64_list:
+      return parse_list<std::int64_t>(AttributeType::int64, text);
+    case AttributeType::real_list:
+      return parse_list<double>(AttributeType::real, text);
+    case AttributeType::string_list:
+      return parse_list<std::string>(AttributeType::string, text);
     case AttributeType::json:
       if (!nlohmann::json::accept(text)) return std::nullopt;
       return Json{std::string(text)};

@@ -37,7 +37,8 @@ std::string SymbolTable::explain(std::string_view text) const {
     std::size_t end = i;
     while (end < text.size() && is_symbol_char(text[end])) ++end;
     if (const auto value = find(text.substr(i, end - i))) {
-      result += fmt::format("{}{} = {}", result.empty() ? "" : ", ", text.substr(i, end - i), *value);
+      result +=
+          fmt::format("{}{} = {}", result.empty() ? "" : ", ", text.substr(i, end - i), *value);
     }
     i = std::max(end, i + 1);
   }
@@ -132,7 +133,8 @@ std::optional<Expression::Linear> Expression::linear_form(const SymbolTable& sym
       return std::nullopt;
     }
     if (token.kind == '+') {
-      a = {add(a.slope, b.slope), add(a.offset, b.offset), a.unknown.empty() ? b.unknown : a.unknown};
+      a = {add(a.slope, b.slope), add(a.offset, b.offset),
+           a.unknown.empty() ? b.unknown : a.unknown};
     } else if (token.kind == '-') {
       a = {subtract(a.slope, b.slope), subtract(a.offset, b.offset),
            a.unknown.empty() ? b.unknown : a.unknown};
@@ -179,8 +181,8 @@ std::vector<Expression> parse_shape(std::string_view text) {
 Interval::Interval(std::string_view text) : text_(trim(text)) {
   const std::string_view all = text_;
   const std::size_t comma = all.find(',');
-  if (all.size() < 5 || comma == std::string_view::npos || (all.front() != '[' && all.front() != '(') ||
-      (all.back() != ']' && all.back() != ')')) {
+  if (all.size() < 5 || comma == std::string_view::npos ||
+      (all.front() != '[' && all.front() != '(') || (all.back() != ']' && all.back() != ')')) {
     throw Error(fmt::format("'{}' is not an interval", all));
   }
   const auto parse = [](std::string_view word, Bound& bound) {
@@ -190,8 +192,10 @@ Interval::Interval(std::string_view text) : text_(trim(text)) {
                                    : -std::numeric_limits<double>::infinity();
       return;
     }
-    const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), bound.number);
-    if (error != std::errc{} || stop != word.data() + word.size()) bound.expression = Expression(word);
+    const auto [stop, error] =
+        std::from_chars(word.data(), word.data() + word.size(), bound.number);
+    if (error != std::errc{} || stop != word.data() + word.size())
+      bound.expression = Expression(word);
   };
   lower_.open = all.front() == '(';
   upper_.open = all.back() == ')';

@@ -11,8 +11,8 @@ namespace researchkit::detail {
 struct Invocation::Argument {
   const ArgumentSpec* spec = nullptr;
   Port port;
-  TensorMap tensors;    // what the operator object points at
-  TensorMap row_major;  // copies that stand in for strided tensors during a run
+  TensorMap tensors;     // what the operator object points at
+  TensorMap row_major;   // copies that stand in for strided tensors during a run
   bool provided = true;  // outputs: the memory is the caller's
 
   bool is(ArgumentKind kind) const { return spec->kind == kind; }
@@ -134,7 +134,8 @@ void Invocation::collect_tensors() {
       continue;
     }
     if (argument.tensors.empty() && spec.arity == Arity::single && !spec.optional) {
-      refuse(spec.name, fmt::format("a {} tensor of shape [{}]", to_string(spec.dtype), spec.shape_text),
+      refuse(spec.name,
+             fmt::format("a {} tensor of shape [{}]", to_string(spec.dtype), spec.shape_text),
              "none");
     }
     for (const auto& [key, tensor] : argument.tensors) {
@@ -152,8 +153,8 @@ void Invocation::collect_tensors() {
 
 /// Holds one axis against its expression and learns a symbol from it where it can. False if the
 /// expression has unknowns that this axis does not settle.
-bool Invocation::unify_axis(const Argument& argument, const std::string& label, const Tensor& tensor,
-                            std::size_t axis) {
+bool Invocation::unify_axis(const Argument& argument, const std::string& label,
+                            const Tensor& tensor, std::size_t axis) {
   const Expression& expression = argument.spec->shape[axis];
   const std::int64_t extent = tensor.extent(static_cast<int>(axis));
   const auto wanted = [&](std::string_view what) {
@@ -199,14 +200,16 @@ void Invocation::unify() {
     for (const auto& [key, tensor] : argument.tensors) {
       for (std::size_t axis = 0; axis < argument.spec->shape.size(); ++axis) {
         const std::string label = argument.label(key);
-        if (!unify_axis(argument, label, tensor, axis)) open.push_back({&argument, label, &tensor, axis});
+        if (!unify_axis(argument, label, tensor, axis))
+          open.push_back({&argument, label, &tensor, axis});
       }
     }
   }
   // What one axis could not settle, later ones may have.
   for (std::size_t before = open.size() + 1; !open.empty() && open.size() < before;) {
     before = open.size();
-    std::erase_if(open, [&](const Axis& a) { return unify_axis(*a.argument, a.label, *a.tensor, a.axis); });
+    std::erase_if(
+        open, [&](const Axis& a) { return unify_axis(*a.argument, a.label, *a.tensor, a.axis); });
   }
 }
 
@@ -227,7 +230,8 @@ void Invocation::check_values() const {
             return !spec.interval->contains(static_cast<std::int64_t>(value), symbols_);
           }
         });
-        if (bad >= 0) got = fmt::format("{}", static_cast<const T*>(tensor.contiguous().data())[bad]);
+        if (bad >= 0)
+          got = fmt::format("{}", static_cast<const T*>(tensor.contiguous().data())[bad]);
       };
       if (spec.interval) {
         const std::string symbols = symbols_.explain(spec.interval->text());
@@ -235,12 +239,23 @@ void Invocation::check_values() const {
                              symbols.empty() ? "" : " with ", symbols);
       }
       switch (spec.dtype) {
-        case DType::f32: search(float{}); break;
-        case DType::f64: search(double{}); break;
-        case DType::i32: search(std::int32_t{}); break;
-        case DType::i64: search(std::int64_t{}); break;
-        case DType::u8: search(std::uint8_t{}); break;
-        default: break;
+        case DType::f32:
+          search(float{});
+          break;
+        case DType::f64:
+          search(double{});
+          break;
+        case DType::i32:
+          search(std::int32_t{});
+          break;
+        case DType::i64:
+          search(std::int64_t{});
+          break;
+        case DType::u8:
+          search(std::uint8_t{});
+          break;
+        default:
+          break;
       }
       if (bad >= 0) {
         refuse(argument.label(key), wanted,
@@ -278,7 +293,8 @@ void Invocation::place_outputs() {
     }
     if (!wanted) {
       if (argument.provided) {
-        refuse(spec.name, fmt::format("no such output unless {} is true", spec.when), "memory for it");
+        refuse(spec.name, fmt::format("no such output unless {} is true", spec.when),
+               "memory for it");
       }
       argument.port.tensors->assign(argument.port.member, {});
       continue;
@@ -301,13 +317,15 @@ void Invocation::place_outputs() {
       }
       if (spec.arity == Arity::list) {
         const auto count = spec.count ? spec.count->evaluate(symbols_) : std::nullopt;
-        for (std::int64_t i = 0; i < count.value_or(0); ++i) shapes.emplace_back(std::to_string(i), shape);
+        for (std::int64_t i = 0; i < count.value_or(0); ++i)
+          shapes.emplace_back(std::to_string(i), shape);
       } else {
         shapes.emplace_back("", shape);
       }
     }
     if (argument.provided && argument.tensors.size() != shapes.size()) {
-      refuse(spec.name, fmt::format("{} tensors", shapes.size()), fmt::format("{}", argument.tensors.size()));
+      refuse(spec.name, fmt::format("{} tensors", shapes.size()),
+             fmt::format("{}", argument.tensors.size()));
     }
     for (const auto& [key, shape] : shapes) {
       if (!argument.provided) {
@@ -318,7 +336,8 @@ void Invocation::place_outputs() {
       if (tensor == nullptr) refuse(argument.label(key), "memory for this output too", "none");
       if (tensor->dtype() != spec.dtype || tensor->shape() != shape || tensor->device() != device) {
         refuse(argument.label(key),
-               fmt::format("{} of shape {} on {}", to_string(spec.dtype), to_string(shape), to_string(device)),
+               fmt::format("{} of shape {} on {}", to_string(spec.dtype), to_string(shape),
+                           to_string(device)),
                fmt::format("{} of shape {} on {}", to_string(tensor->dtype()),
                            to_string(tensor->shape()), to_string(tensor->device())));
       }
@@ -375,7 +394,8 @@ void Invocation::execute(Path path) {
   executed_ = true;
   for (Argument& argument : arguments_) {
     if (argument.is(ArgumentKind::output)) {
-      for (const auto& [key, copy] : argument.row_major) argument.tensors.find(key)->copy_from(copy);
+      for (const auto& [key, copy] : argument.row_major)
+        argument.tensors.find(key)->copy_from(copy);
     } else if (argument.is(ArgumentKind::extent)) {
       const std::int64_t extent = static_cast<const Extent*>(argument.port.member)->value();
       const auto bound = argument.spec->at_most->evaluate(symbols_);
@@ -389,7 +409,8 @@ void Invocation::execute(Path path) {
 }
 
 Cost Invocation::cost() const {
-  return executed_ && hooks_.measured_cost != nullptr ? hooks_.measured_cost(op_) : hooks_.cost(op_);
+  return executed_ && hooks_.measured_cost != nullptr ? hooks_.measured_cost(op_)
+                                                      : hooks_.cost(op_);
 }
 
 TensorMap Invocation::outputs() const {

@@ -24,16 +24,17 @@ std::string names_of_kind(const Schema& schema, ArgumentKind kind) {
 }
 
 /// The tensors of `from` that belong to `spec`, by their key in the operator, taken out of `rest`.
-TensorMap claim(const Schema& schema, const ArgumentSpec& spec, const TensorMap& from, TensorMap& rest) {
+TensorMap claim(const Schema& schema, const ArgumentSpec& spec, const TensorMap& from,
+                TensorMap& rest) {
   TensorMap claimed;
   const auto take = [&](const std::string& name, const std::string& key) {
     const Tensor* tensor = from.find(name);
     if (tensor == nullptr) return false;
-    if (tensor->dtype() != spec.dtype ||
-        (spec.rank >= 0 && tensor->rank() != spec.rank)) {
+    if (tensor->dtype() != spec.dtype || (spec.rank >= 0 && tensor->rank() != spec.rank)) {
       refuse(schema, name,
-             spec.rank >= 0 ? fmt::format("{} of shape [{}]", to_string(spec.dtype), spec.shape_text)
-                            : std::string(to_string(spec.dtype)),
+             spec.rank >= 0
+                 ? fmt::format("{} of shape [{}]", to_string(spec.dtype), spec.shape_text)
+                 : std::string(to_string(spec.dtype)),
              fmt::format("{} of shape {}", to_string(tensor->dtype()), to_string(tensor->shape())));
     }
     claimed.set(key, *tensor);
@@ -76,7 +77,8 @@ void bind_tensors(const Schema& schema, ArgumentKind kind, const TensorMap& from
 std::string wanted_of(const ArgumentSpec& spec) {
   std::string text(to_string(spec.type));
   if (spec.type == AttributeType::enumeration) {
-    for (std::size_t i = 0; i < spec.choices.size(); ++i) text += (i == 0 ? " " : ", ") + spec.choices[i];
+    for (std::size_t i = 0; i < spec.choices.size(); ++i)
+      text += (i == 0 ? " " : ", ") + spec.choices[i];
   }
   return text;
 }
@@ -84,11 +86,12 @@ std::string wanted_of(const ArgumentSpec& spec) {
 void bind_attributes(const Schema& schema, const AttributeMap& attributes,
                      const std::vector<detail::Port>& ports) {
   for (const auto& [name, value] : attributes) {
-    const auto spec = std::find_if(schema.arguments.begin(), schema.arguments.end(), [&](const auto& s) {
-      return s.kind == ArgumentKind::attribute && s.name == name;
-    });
+    const auto spec = std::find_if(
+        schema.arguments.begin(), schema.arguments.end(),
+        [&](const auto& s) { return s.kind == ArgumentKind::attribute && s.name == name; });
     if (spec == schema.arguments.end()) {
-      refuse(schema, name, "one of the attributes " + names_of_kind(schema, ArgumentKind::attribute),
+      refuse(schema, name,
+             "one of the attributes " + names_of_kind(schema, ArgumentKind::attribute),
              "an attribute of another name");
     }
     const detail::Port& port = ports[static_cast<std::size_t>(spec - schema.arguments.begin())];
@@ -114,8 +117,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-/// The instantiation whose dtypes are those of the inputs. If none has them all, the one that has the
-/// first input's: binding then blames the input that differs.
+/// The instantiation whose dtypes are those of the inputs. If none has them all, the one that has
+/// the first input's: binding then blames the input that differs.
 const Variant& Operator::variant_for(const Arguments& arguments) const {
   const Variant* nearest = nullptr;
   for (const auto& [name, tensor] : arguments.inputs) {
@@ -158,7 +161,8 @@ PreparedCall Operator::prepare(const Context& ctx, Arguments arguments) const {
   return prepare(ctx, std::move(arguments), variant);
 }
 
-PreparedCall Operator::prepare(const Context& ctx, Arguments arguments, const Variant& variant) const {
+PreparedCall Operator::prepare(const Context& ctx, Arguments arguments,
+                               const Variant& variant) const {
   PreparedCall call;
   call.ctx_ = ctx;
   call.op_ = variant.make();

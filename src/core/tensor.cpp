@@ -26,7 +26,8 @@ Shape row_major_strides(const Shape& shape) {
 }
 
 std::shared_ptr<void> allocate_zeroed(std::size_t bytes) {
-  const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) & ~(kAlignment - 1);
+  const std::size_t rounded =
+      (std::max<std::size_t>(bytes, 1) + kAlignment - 1) & ~(kAlignment - 1);
   void* memory = std::aligned_alloc(kAlignment, rounded);
   if (memory == nullptr) throw Error(fmt::format("cannot allocate {} bytes on the host", bytes));
   std::memset(memory, 0, rounded);
@@ -66,7 +67,8 @@ std::int64_t element_count(const Shape& shape) {
 Tensor::Tensor(DType dtype, Shape shape, Device device)
     : shape_(std::move(shape)), size_(element_count(shape_)), dtype_(dtype), device_(device) {
   if (!device.is_host()) throw Error("this build of researchkit has no CUDA device memory");
-  if (size_ > std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(size_of(dtype))) {
+  if (size_ >
+      std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(size_of(dtype))) {
     throw Error(fmt::format("shape {} has too many bytes", to_string(shape_)));
   }
   strides_ = row_major_strides(shape_);

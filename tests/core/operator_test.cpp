@@ -38,7 +38,8 @@ struct Affine {
   }
   Cost cost() const {
     const auto entries = static_cast<double>(x.size());
-    return {entries * (bias ? 2 : 1) + (return_total ? entries : 0), 2 * sizeof(Real) * entries, false};
+    return {entries * (bias ? 2 : 1) + (return_total ? entries : 0), 2 * sizeof(Real) * entries,
+            false};
   }
   void run(const Context&) const { reference(); }
   void reference() const {
@@ -81,7 +82,8 @@ struct Windows {
     io.attribute(seed, "seed", "unused");
   }
   void validate(const Check& check) const {
-    if (offsets(0) != 0) check.refuse("offsets", "a first entry of 0", fmt::format("{}", offsets(0)));
+    if (offsets(0) != 0)
+      check.refuse("offsets", "a first entry of 0", fmt::format("{}", offsets(0)));
   }
   Cost cost() const { return {}; }
   void run(const Context&) const { reference(); }
@@ -202,8 +204,9 @@ TEST_CASE("the erased call gives the same as the typed one") {
   const Context ctx;
   const Tensor x = Tensor::from<double>({1, 2, 3, 4}, {2, 2});
   const Tensor bias = Tensor::from<double>({10, 20}, {2});
-  const Outcome outcome = registry.at("test.affine").run(
-      ctx, {.inputs = {{"x", x}, {"bias", bias}}, .attributes = {{"alpha", 0.5}}});
+  const Outcome outcome =
+      registry.at("test.affine")
+          .run(ctx, {.inputs = {{"x", x}, {"bias", bias}}, .attributes = {{"alpha", 0.5}}});
   CHECK(outcome.outputs.size() == 1);
   const auto y = outcome.outputs.at("y").values<double>();
   CHECK(std::vector(y.begin(), y.end()) == std::vector{10.5, 21., 11.5, 22.});
@@ -215,8 +218,10 @@ TEST_CASE("outputs that the caller provides are written, strided ones too") {
   const Registry registry = test_registry();
   const Tensor x = Tensor::from<double>({1, 2, 3, 4}, {2, 2});
   const Tensor memory = Tensor(DType::f64, {2, 4});
-  const Outcome outcome = registry.at("test.affine").run(
-      Context(), {.inputs = {{"x", x}}, .attributes = {}, .outputs = {{"y", memory.slice(1, 0, 4, 2)}}});
+  const Outcome outcome = registry.at("test.affine")
+                              .run(Context(), {.inputs = {{"x", x}},
+                                               .attributes = {},
+                                               .outputs = {{"y", memory.slice(1, 0, 4, 2)}}});
   const auto values = memory.values<double>();
   CHECK(std::vector(values.begin(), values.end()) == std::vector<double>{1, 0, 2, 0, 3, 0, 4, 0});
   CHECK(outcome.outputs.at("y").data() == memory.data());
@@ -224,44 +229,59 @@ TEST_CASE("outputs that the caller provides are written, strided ones too") {
   const Tensor doubled = Tensor(DType::i32, {8, 2}).slice(0, 0, 8, 2);
   const Tensor picks = Tensor::from<std::int32_t>({0, 9, 1, 9}, {4}).slice(0, 0, 4, 2);
   registry.at("test.windows")
-      .run(Context(), {.inputs = {{"offsets", Tensor::from<std::int64_t>({0, 2, 5}, {3})}, {"picks", picks}},
-                       .attributes = {{"lag", std::int64_t{2}}},
-                       .outputs = {{"doubled", Tensor(DType::i32, {8, 2}).slice(0, 0, 8, 2).slice(1, 0, 1)}}});
+      .run(Context(),
+           {.inputs = {{"offsets", Tensor::from<std::int64_t>({0, 2, 5}, {3})}, {"picks", picks}},
+            .attributes = {{"lag", std::int64_t{2}}},
+            .outputs = {{"doubled", Tensor(DType::i32, {8, 2}).slice(0, 0, 8, 2).slice(1, 0, 1)}}});
   CHECK(doubled.extent(0) == 4);
 }
 
 TEST_CASE("symbols unify, also through arithmetic") {
   const Registry registry = test_registry();
   const Operator& windows = registry.at("test.windows");
-  const auto call = [&](std::initializer_list<std::int64_t> offsets, std::initializer_list<std::int32_t> picks,
-                        AttributeMap attributes = {}) {
-    return windows.run(Context(),
-                       {.inputs = {{"offsets", Tensor::from(offsets, {static_cast<std::int64_t>(offsets.size())})},
-                                   {"picks", Tensor::from(picks, {static_cast<std::int64_t>(picks.size())})}},
-                        .attributes = std::move(attributes)});
+  const auto call = [&](std::initializer_list<std::int64_t> offsets,
+                        std::initializer_list<std::int32_t> picks, AttributeMap attributes = {}) {
+    return windows.run(
+        Context(),
+        {.inputs = {{"offsets", Tensor::from(offsets, {static_cast<std::int64_t>(offsets.size())})},
+                    {"picks", Tensor::from(picks, {static_cast<std::int64_t>(picks.size())})}},
+         .attributes = std::move(attributes)});
   };
   const Outcome outcome = call({0, 2, 5}, {0, 1});
   CHECK(outcome.outputs.at("sizes").values<std::int64_t>()[1] == 3);
   CHECK(outcome.outputs.at("doubled").shape() == Shape{4, 1});
   CHECK(call({0}, {}).outputs.at("sizes").size() == 0);
 
-  CHECK(refusal("picks", [&] { call({0, 2, 5}, {0}); }) ==
-        "test.windows: argument 'picks': wanted shape [b] with b = 2, got shape [1]");
-  CHECK(refusal("picks", [&] { call({0, 2, 5}, {0, 2}); }) ==
-        "test.windows: argument 'picks': wanted values in [-1, b) with b = 2, got 2 at [1]");
+  CHECK(refusal("picks", [&] {
+          call({0, 2, 5}, {0});
+        }) == "test.windows: argument 'picks': wanted shape [b] with b = 2, got shape [1]");
+  CHECK(refusal("picks", [&] {
+          call({0, 2, 5}, {0, 2});
+        }) == "test.windows: argument 'picks': wanted values in [-1, b) with b = 2, got 2 at [1]");
   CHECK(refusal("offsets", [&] { call({}, {}); }).find("b >= 0") != std::string::npos);
-  CHECK(refusal("offsets", [&] { call({1, 2}, {0}); }).find("first entry of 0") != std::string::npos);
-  CHECK(refusal("lag", [&] { call({0, 2}, {0}, {{"lag", std::int64_t{2}}}); }) ==
-        "test.windows: argument 'lag': wanted in [0, b] with b = 1, got 2");
-  CHECK(refusal("order", [&] { call({0, 2}, {0}, {{"order", "sideways"}}); }) ==
+  CHECK(refusal("offsets", [&] {
+          call({1, 2}, {0});
+        }).find("first entry of 0") != std::string::npos);
+  CHECK(refusal("lag", [&] {
+          call({0, 2}, {0}, {{"lag", std::int64_t{2}}});
+        }) == "test.windows: argument 'lag': wanted in [0, b] with b = 1, got 2");
+  CHECK(refusal("order",
+                [&] {
+                  call({0, 2}, {0}, {{"order", "sideways"}});
+                }) ==
         "test.windows: argument 'order': wanted one of ascending, descending, got \"sideways\"");
-  CHECK(refusal("extra", [&] { call({0, 2}, {0}, {{"extra", std::vector<std::int64_t>{3, 0}}}); })
-            .find("[1, inf)") != std::string::npos);
-  CHECK(refusal("lag", [&] { call({0, 2}, {0}, {{"lag", 0.5}}); }).find("integer") != std::string::npos);
-  CHECK(refusal("seed", [&] { call({0, 2}, {0}, {{"seed", std::int64_t{-1}}}); }).find("integer >= 0") !=
-        std::string::npos);
-  CHECK(refusal("colour", [&] { call({0, 2}, {0}, {{"colour", true}}); }).find("attributes lag, order") !=
-        std::string::npos);
+  CHECK(refusal("extra", [&] {
+          call({0, 2}, {0}, {{"extra", std::vector<std::int64_t>{3, 0}}});
+        }).find("[1, inf)") != std::string::npos);
+  CHECK(refusal("lag", [&] {
+          call({0, 2}, {0}, {{"lag", 0.5}});
+        }).find("integer") != std::string::npos);
+  CHECK(refusal("seed", [&] {
+          call({0, 2}, {0}, {{"seed", std::int64_t{-1}}});
+        }).find("integer >= 0") != std::string::npos);
+  CHECK(refusal("colour", [&] {
+          call({0, 2}, {0}, {{"colour", true}});
+        }).find("attributes lag, order") != std::string::npos);
 }
 
 TEST_CASE("an extent that only the run knows cuts the outputs") {
@@ -298,26 +318,34 @@ TEST_CASE("illegal calls are refused in the operator's name before an output is 
   const auto call = [&](const Arguments& arguments) { op.run(Context(), arguments); };
   CHECK(refusal("x", [&] { call({}); }) ==
         "test.affine: argument 'x': wanted a float32 tensor of shape [n d], got none");
-  CHECK(refusal("x", [&] { call({.inputs = {{"x", Tensor(DType::i32, {2, 2})}}}); }) ==
-        "test.affine: argument 'x': wanted float32 or float64, got int32");
-  CHECK(refusal("x", [&] { call({.inputs = {{"x", Tensor(DType::f32, {2})}}}); }).find("[n d]") !=
-        std::string::npos);
-  CHECK(refusal("x", [&] { call({.inputs = {{"x", Tensor(DType::f32, {2, 9})}}}); }).find("[1, 8]") !=
-        std::string::npos);
+  CHECK(refusal("x", [&] {
+          call({.inputs = {{"x", Tensor(DType::i32, {2, 2})}}});
+        }) == "test.affine: argument 'x': wanted float32 or float64, got int32");
+  CHECK(refusal("x", [&] {
+          call({.inputs = {{"x", Tensor(DType::f32, {2})}}});
+        }).find("[n d]") != std::string::npos);
+  CHECK(refusal("x", [&] {
+          call({.inputs = {{"x", Tensor(DType::f32, {2, 9})}}});
+        }).find("[1, 8]") != std::string::npos);
   CHECK(refusal("bias", [&] {
           call({.inputs = {{"x", x}, {"bias", Tensor(DType::f64, {2})}}});
         }).find("float32") != std::string::npos);
-  CHECK(refusal("z", [&] { call({.inputs = {{"x", x}, {"z", x}}}); }).find("inputs x, bias") !=
-        std::string::npos);
-  CHECK(refusal("alpha", [&] { call({.inputs = {{"x", x}}, .attributes = {{"alpha", std::nan("")}}}); })
-            .find("(0, 2]") != std::string::npos);
+  CHECK(refusal("z", [&] {
+          call({.inputs = {{"x", x}, {"z", x}}});
+        }).find("inputs x, bias") != std::string::npos);
+  CHECK(refusal("alpha", [&] {
+          call({.inputs = {{"x", x}}, .attributes = {{"alpha", std::nan("")}}});
+        }).find("(0, 2]") != std::string::npos);
   CHECK(refusal("x", [&] {
           call({.inputs = {{"x", Tensor::from<float>({1, INFINITY}, {1, 2})}}});
         }) == "test.affine: argument 'x': wanted finite values, got inf at [0, 1]");
-  CHECK(refusal("y", [&] { call({.inputs = {{"x", x}}, .attributes = {}, .outputs = {{"y", x}}}); })
-            .find("overlaps 'x'") != std::string::npos);
+  CHECK(refusal("y", [&] {
+          call({.inputs = {{"x", x}}, .attributes = {}, .outputs = {{"y", x}}});
+        }).find("overlaps 'x'") != std::string::npos);
   CHECK(refusal("total", [&] {
-          call({.inputs = {{"x", x}}, .attributes = {}, .outputs = {{"total", Tensor(DType::f32, {})}}});
+          call({.inputs = {{"x", x}},
+                .attributes = {},
+                .outputs = {{"total", Tensor(DType::f32, {})}}});
         }).find("return_total") != std::string::npos);
   const Tensor y = Tensor::from<float>({7, 7, 7}, {3, 1});
   refusal("y", [&] { call({.inputs = {{"x", x}}, .attributes = {}, .outputs = {{"y", y}}}); });

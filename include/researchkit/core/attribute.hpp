@@ -73,17 +73,50 @@ namespace detail {
 template <class T>
 struct AttributeTraits;  // specialised below for every type that an attribute may have
 
-template <> struct AttributeTraits<bool> { static constexpr auto type = AttributeType::boolean; };
-template <> struct AttributeTraits<std::int64_t> { static constexpr auto type = AttributeType::int64; };
-template <> struct AttributeTraits<std::uint64_t> { static constexpr auto type = AttributeType::uint64; };
-template <> struct AttributeTraits<double> { static constexpr auto type = AttributeType::real; };
-template <> struct AttributeTraits<std::string> { static constexpr auto type = AttributeType::string; };
-template <> struct AttributeTraits<Json> { static constexpr auto type = AttributeType::json; };
-template <> struct AttributeTraits<std::vector<bool>> { static constexpr auto type = AttributeType::boolean_list; };
-template <> struct AttributeTraits<std::vector<std::int64_t>> { static constexpr auto type = AttributeType::int64_list; };
-template <> struct AttributeTraits<std::vector<double>> { static constexpr auto type = AttributeType::real_list; };
-template <> struct AttributeTraits<std::vector<std::string>> { static constexpr auto type = AttributeType::string_list; };
-template <NamedEnum E> struct AttributeTraits<E> { static constexpr auto type = AttributeType::enumeration; };
+template <>
+struct AttributeTraits<bool> {
+  static constexpr auto type = AttributeType::boolean;
+};
+template <>
+struct AttributeTraits<std::int64_t> {
+  static constexpr auto type = AttributeType::int64;
+};
+template <>
+struct AttributeTraits<std::uint64_t> {
+  static constexpr auto type = AttributeType::uint64;
+};
+template <>
+struct AttributeTraits<double> {
+  static constexpr auto type = AttributeType::real;
+};
+template <>
+struct AttributeTraits<std::string> {
+  static constexpr auto type = AttributeType::string;
+};
+template <>
+struct AttributeTraits<Json> {
+  static constexpr auto type = AttributeType::json;
+};
+template <>
+struct AttributeTraits<std::vector<bool>> {
+  static constexpr auto type = AttributeType::boolean_list;
+};
+template <>
+struct AttributeTraits<std::vector<std::int64_t>> {
+  static constexpr auto type = AttributeType::int64_list;
+};
+template <>
+struct AttributeTraits<std::vector<double>> {
+  static constexpr auto type = AttributeType::real_list;
+};
+template <>
+struct AttributeTraits<std::vector<std::string>> {
+  static constexpr auto type = AttributeType::string_list;
+};
+template <NamedEnum E>
+struct AttributeTraits<E> {
+  static constexpr auto type = AttributeType::enumeration;
+};
 
 // Conversions that lose nothing: an integer is a real number, a non-negative one is unsigned.
 bool convert(const AttributeValue& from, bool& to);

@@ -2,8 +2,8 @@
 
 namespace researchkit {
 
-/// What one call of an operator does: floating-point operations (a fused multiply-add counts as two;
-/// comparisons, min and max as none) and bytes of memory that an ideal machine would move.
+/// What one call of an operator does: floating-point operations (a fused multiply-add counts as
+/// two; comparisons, min and max as none) and bytes of memory that an ideal machine would move.
 struct Cost {
   double flops = 0;
   double bytes = 0;

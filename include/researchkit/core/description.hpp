@@ -23,10 +23,10 @@ struct InputRules {
 };
 /// What may be said of an output.
 struct OutputRules {
-  std::string_view when = {};   ///< exists only if this bool attribute is true
-  bool contiguous = false;      ///< a strided tensor is written through a row-major copy
-  std::string_view count = {};  ///< lists: how many tensors, an expression
-  std::string_view like = {};   ///< maps: one entry for each entry of this map of inputs
+  std::string_view when = {};    ///< exists only if this bool attribute is true
+  bool contiguous = false;       ///< a strided tensor is written through a row-major copy
+  std::string_view count = {};   ///< lists: how many tensors, an expression
+  std::string_view like = {};    ///< maps: one entry for each entry of this map of inputs
   std::string_view prefix = {};  ///< maps: what stands before an entry's name in a call: "d_"
 };
 /// What may be said of an attribute.
@@ -78,8 +78,12 @@ Tensor alias_of(const TensorView<T, Rank>& view) {
     shape.push_back(view.extent(i));
     strides.push_back(view.stride(i));
   }
-  return {dtype_of<T>, std::move(shape), std::move(strides), data,
-          std::shared_ptr<void>(std::shared_ptr<void>(), data), view.device()};
+  return {dtype_of<T>,
+          std::move(shape),
+          std::move(strides),
+          data,
+          std::shared_ptr<void>(std::shared_ptr<void>(), data),
+          view.device()};
 }
 
 template <class Member>
@@ -98,7 +102,8 @@ struct MemberTraits<TensorView<T, Rank>> {
   static void assign(void* member, const TensorMap& tensors) {
     auto& view = *static_cast<TensorView<T, Rank>*>(member);
     view = {};
-    for (const auto& [name, tensor] : tensors) view = Tensor(tensor).view<std::remove_const_t<T>, Rank>();
+    for (const auto& [name, tensor] : tensors)
+      view = Tensor(tensor).view<std::remove_const_t<T>, Rank>();
   }
 };
 
@@ -150,19 +155,26 @@ struct MapTraits {
     for (const auto& [name, tensor] : tensors) map.set(name, tensor);
   }
 };
-template <class T> struct MemberTraits<InMap<T>> : MapTraits<const T, InMap<T>> {};
-template <class T> struct MemberTraits<OutMap<T>> : MapTraits<T, OutMap<T>> {};
+template <class T>
+struct MemberTraits<InMap<T>> : MapTraits<const T, InMap<T>> {};
+template <class T>
+struct MemberTraits<OutMap<T>> : MapTraits<T, OutMap<T>> {};
 
 /// Members that stand for tensors; inputs only read theirs.
 template <class Member>
-concept TensorMember = requires { typename MemberTraits<Member>::element; };
+concept TensorMember = requires {
+  typename MemberTraits<Member>::element;
+};
 template <class Member>
-concept InputMember = TensorMember<Member> && std::is_const_v<typename MemberTraits<Member>::element>;
+concept InputMember =
+    TensorMember<Member> && std::is_const_v<typename MemberTraits<Member>::element>;
 template <class Member>
-concept OutputMember = TensorMember<Member> && !std::is_const_v<typename MemberTraits<Member>::element>;
+concept OutputMember =
+    TensorMember<Member> && !std::is_const_v<typename MemberTraits<Member>::element>;
 
 template <TensorMember Member>
-inline constexpr TensorAccess kTensorAccess = {&MemberTraits<Member>::collect, &MemberTraits<Member>::assign};
+inline constexpr TensorAccess kTensorAccess = {&MemberTraits<Member>::collect,
+                                               &MemberTraits<Member>::assign};
 
 template <class T>
 struct AttributeMember {
@@ -188,7 +200,8 @@ struct AttributeMember<std::optional<T>> {
 };
 
 template <class T>
-inline constexpr AttributeAccess kAttributeAccess = {&AttributeMember<T>::get, &AttributeMember<T>::set};
+inline constexpr AttributeAccess kAttributeAccess = {&AttributeMember<T>::get,
+                                                     &AttributeMember<T>::set};
 
 }  // namespace detail
 

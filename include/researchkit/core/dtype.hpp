@@ -23,13 +23,17 @@ struct BFloat16 {
 constexpr std::size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f64:
-    case DType::i64: return 8;
+    case DType::i64:
+      return 8;
     case DType::f32:
-    case DType::i32: return 4;
+    case DType::i32:
+      return 4;
     case DType::f16:
-    case DType::bf16: return 2;
+    case DType::bf16:
+      return 2;
     case DType::u8:
-    case DType::boolean: return 1;
+    case DType::boolean:
+      return 1;
   }
   return 0;
 }
@@ -37,14 +41,22 @@ constexpr std::size_t size_of(DType dtype) {
 /// NumPy's name of the type ("float32", "int64", "bool", ...).
 constexpr std::string_view to_string(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "float32";
-    case DType::f64: return "float64";
-    case DType::i32: return "int32";
-    case DType::i64: return "int64";
-    case DType::u8: return "uint8";
-    case DType::boolean: return "bool";
-    case DType::f16: return "float16";
-    case DType::bf16: return "bfloat16";
+    case DType::f32:
+      return "float32";
+    case DType::f64:
+      return "float64";
+    case DType::i32:
+      return "int32";
+    case DType::i64:
+      return "int64";
+    case DType::u8:
+      return "uint8";
+    case DType::boolean:
+      return "bool";
+    case DType::f16:
+      return "float16";
+    case DType::bf16:
+      return "bfloat16";
   }
   return "?";
 }
@@ -67,14 +79,22 @@ constexpr bool is_floating(DType dtype) {
 /// `DTypeOf<T>::value` is the DType that stores a T; specialise it for a scalar wrapper.
 template <class T>
 struct DTypeOf;
-template <> struct DTypeOf<float> : std::integral_constant<DType, DType::f32> {};
-template <> struct DTypeOf<double> : std::integral_constant<DType, DType::f64> {};
-template <> struct DTypeOf<std::int32_t> : std::integral_constant<DType, DType::i32> {};
-template <> struct DTypeOf<std::int64_t> : std::integral_constant<DType, DType::i64> {};
-template <> struct DTypeOf<std::uint8_t> : std::integral_constant<DType, DType::u8> {};
-template <> struct DTypeOf<bool> : std::integral_constant<DType, DType::boolean> {};
-template <> struct DTypeOf<Half> : std::integral_constant<DType, DType::f16> {};
-template <> struct DTypeOf<BFloat16> : std::integral_constant<DType, DType::bf16> {};
+template <>
+struct DTypeOf<float> : std::integral_constant<DType, DType::f32> {};
+template <>
+struct DTypeOf<double> : std::integral_constant<DType, DType::f64> {};
+template <>
+struct DTypeOf<std::int32_t> : std::integral_constant<DType, DType::i32> {};
+template <>
+struct DTypeOf<std::int64_t> : std::integral_constant<DType, DType::i64> {};
+template <>
+struct DTypeOf<std::uint8_t> : std::integral_constant<DType, DType::u8> {};
+template <>
+struct DTypeOf<bool> : std::integral_constant<DType, DType::boolean> {};
+template <>
+struct DTypeOf<Half> : std::integral_constant<DType, DType::f16> {};
+template <>
+struct DTypeOf<BFloat16> : std::integral_constant<DType, DType::bf16> {};
 
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<std::remove_cv_t<T>>::value;

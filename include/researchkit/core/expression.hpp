@@ -43,8 +43,8 @@ class Expression {
   const std::string& text() const { return text_; }
   /// The value, nothing while a symbol is unknown. Throws Error on overflow and division by 0.
   std::optional<std::int64_t> evaluate(const SymbolTable& symbols) const;
-  /// If exactly one symbol is unknown and the expression is linear in it with an integer solution of
-  /// expression = value: that symbol and its value.
+  /// If exactly one symbol is unknown and the expression is linear in it with an integer solution
+  /// of expression = value: that symbol and its value.
   std::optional<std::pair<std::string, std::int64_t>> solve(const SymbolTable& symbols,
                                                             std::int64_t value) const;
 

@@ -49,15 +49,21 @@ concept HasName = requires {
   { Op::summary } -> std::convertible_to<std::string_view>;
 };
 template <class Op>
-concept HasDescribe = requires(Op op, Description& io) { op.describe(io); };
+concept HasDescribe = requires(Op op, Description& io) {
+  op.describe(io);
+};
 template <class Op>
 concept HasCost = requires(const Op op) {
   { op.cost() } -> std::same_as<Cost>;
 };
 template <class Op>
-concept HasRun = requires(const Op op, const Context& ctx) { op.run(ctx); };
+concept HasRun = requires(const Op op, const Context& ctx) {
+  op.run(ctx);
+};
 template <class Op>
-concept HasReference = requires(const Op op) { op.reference(); };
+concept HasReference = requires(const Op op) {
+  op.reference();
+};
 
 /// An operator: default-constructible and copyable, with
 ///
@@ -76,16 +82,16 @@ concept HasReference = requires(const Op op) { op.reference(); };
 ///     static void arbitrary(Arbitrary&);           // makes a random call legal
 template <class Op>
 concept OperatorStruct = std::default_initializable<Op> && std::copyable<Op> && HasName<Op> &&
-                         HasDescribe<Op> && HasCost<Op> && HasRun<Op> && HasReference<Op>;
+    HasDescribe<Op> && HasCost<Op> && HasRun<Op> && HasReference<Op>;
 
 namespace detail {
 
 /// The members of an operator type as plain functions on an operator object.
 struct OperatorHooks {
   const Schema* schema;
-  void (*infer)(const void* op, Extents&);          // null if the operator has none
-  void (*validate)(const void* op, const Check&);   // null if the operator has none
-  void (*run)(const void* op, const Context&);      // null where only the reference exists
+  void (*infer)(const void* op, Extents&);         // null if the operator has none
+  void (*validate)(const void* op, const Check&);  // null if the operator has none
+  void (*run)(const void* op, const Context&);     // null where only the reference exists
   void (*reference)(const void* op);
   Cost (*cost)(const void* op);
   Cost (*measured_cost)(const void* op);  // null if cost() is all there is
@@ -117,7 +123,9 @@ const OperatorHooks& hooks_of() {
     OperatorHooks h{};
     h.schema = &schema_of<Op>();
     if constexpr (requires(const Op op, Extents& extents) { op.infer(extents); }) {
-      h.infer = [](const void* op, Extents& extents) { static_cast<const Op*>(op)->infer(extents); };
+      h.infer = [](const void* op, Extents& extents) {
+        static_cast<const Op*>(op)->infer(extents);
+      };
     }
     if constexpr (requires(const Op op, const Check& check) { op.validate(check); }) {
       h.validate = [](const void* op, const Check& check) {
@@ -190,8 +198,8 @@ struct Result : Op {
 
 /// Validates a call, allocates its outputs, and runs it.
 ///
-///     auto sample = run(ctx, fusefps::FusedFarthestPointSample<float>{.points = cloud, .k = 1024});
-///     sample.indices(0, 3);
+///     auto sample = run(ctx, fusefps::FusedFarthestPointSample<float>{.points = cloud, .k =
+///     1024}); sample.indices(0, 3);
 ///
 /// Outputs that already point at memory are written there. Throws Error before any output is
 /// touched if the call is illegal.
@@ -200,7 +208,8 @@ Result<Op> run(const Context& ctx, Op op) {
   Result<Op> result{std::move(op), {}};
   Description description;
   result.describe(description);
-  detail::Invocation call(ctx, detail::hooks_of<Op>(), static_cast<Op*>(&result), description.ports());
+  detail::Invocation call(ctx, detail::hooks_of<Op>(), static_cast<Op*>(&result),
+                          description.ports());
   call.execute();
   result.memory = call.release();
   return result;

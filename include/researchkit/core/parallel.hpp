@@ -19,8 +19,8 @@ void parallel_blocks(const Context& ctx, std::int64_t blocks,
 
 /// Calls `body(begin, end)` for the pieces [0, grain), [grain, 2 grain), ... of [0, n).
 ///
-/// The pieces depend on n and grain alone, never on the number of threads. Use it where pieces write
-/// disjoint memory; where they combine, use parallel_reduce.
+/// The pieces depend on n and grain alone, never on the number of threads. Use it where pieces
+/// write disjoint memory; where they combine, use parallel_reduce.
 template <class Body>
 void parallel_for(const Context& ctx, std::int64_t n, std::int64_t grain, Body&& body) {
   grain = std::max<std::int64_t>(grain, 1);

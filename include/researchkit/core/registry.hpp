@@ -65,7 +65,8 @@ class PreparedCall {
 /// A registered operator: found by name, called with named tensors.
 ///
 ///     Arguments call{.inputs = {{"points", points}}, .attributes = {{"k", std::int64_t{1024}}}};
-///     Tensor indices = registry.at("fusefps.farthest_point_sample").run(ctx, call).outputs.at("indices");
+///     Tensor indices = registry.at("fusefps.farthest_point_sample").run(ctx,
+///     call).outputs.at("indices");
 class Operator {
  public:
   const std::string& name() const { return schema().operator_name; }
@@ -92,7 +93,8 @@ class Operator {
  private:
   friend class Registry;
   const detail::Variant& variant_for(const Arguments& arguments) const;
-  PreparedCall prepare(const Context& ctx, Arguments arguments, const detail::Variant& variant) const;
+  PreparedCall prepare(const Context& ctx, Arguments arguments,
+                       const detail::Variant& variant) const;
 
   std::vector<detail::Variant> variants_;
   std::optional<detail::Variant> counted_;
@@ -133,7 +135,8 @@ class Registry {
  private:
   template <class Op>
   static void add_arbitrary(Operator& op) {
-    if constexpr (requires(Arbitrary& call) { Op::arbitrary(call); }) op.arbitrary_ = &Op::arbitrary;
+    if constexpr (requires(Arbitrary & call) { Op::arbitrary(call); })
+      op.arbitrary_ = &Op::arbitrary;
   }
   void insert(Operator op);
 

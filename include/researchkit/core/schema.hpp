@@ -28,13 +28,13 @@ struct ArgumentSpec {
   Arity arity = Arity::single;
   int rank = 0;
   bool optional = false;
-  std::string shape_text;         // "b n d"
-  std::vector<Expression> shape;  // the same, per axis
-  bool finite = false;            // inputs: NaN and infinities are refused
-  bool contiguous = false;        // the operator only ever sees row-major memory
-  std::string when;               // outputs: the bool attribute that switches it on
-  std::string like;               // maps of outputs: the map of inputs whose entries they mirror
-  std::string prefix;             // maps: what stands before an entry's name in a call
+  std::string shape_text;           // "b n d"
+  std::vector<Expression> shape;    // the same, per axis
+  bool finite = false;              // inputs: NaN and infinities are refused
+  bool contiguous = false;          // the operator only ever sees row-major memory
+  std::string when;                 // outputs: the bool attribute that switches it on
+  std::string like;                 // maps of outputs: the map of inputs whose entries they mirror
+  std::string prefix;               // maps: what stands before an entry's name in a call
   std::optional<Expression> count;  // lists of outputs: how many
 
   // Inputs of integers, and attributes.
@@ -42,7 +42,7 @@ struct ArgumentSpec {
 
   // Attributes.
   AttributeType type = AttributeType::int64;
-  std::vector<std::string> choices;  // of an enumeration
+  std::vector<std::string> choices;             // of an enumeration
   std::optional<AttributeValue> default_value;  // nothing: not given
 
   // Extents that only the run knows.

@@ -43,8 +43,8 @@ class TensorView {
 
   /// A view of mutable elements is a view of const ones.
   template <class U>
-    requires(std::convertible_to<U (*)[], T (*)[]> && !std::same_as<U, T>)
-  constexpr TensorView(const TensorView<U, Rank>& other)  // NOLINT(google-explicit-constructor)
+  requires(std::convertible_to<U (*)[], T (*)[]> && !std::same_as<U, T>) constexpr TensorView(
+      const TensorView<U, Rank>& other)  // NOLINT(google-explicit-constructor)
       : data_(other.data_handle()),
         extents_(other.extents()),
         strides_(other.strides()),
@@ -76,8 +76,8 @@ class TensorView {
   }
 
   template <std::integral... Index>
-    requires(sizeof...(Index) == static_cast<std::size_t>(Rank))
-  constexpr T& operator()(Index... index) const {
+  requires(sizeof...(Index) == static_cast<std::size_t>(Rank)) constexpr T& operator()(
+      Index... index) const {
     std::int64_t offset = 0;
     std::size_t axis = 0;
     ((offset += static_cast<std::int64_t>(index) * strides_[axis++]), ...);
@@ -85,10 +85,9 @@ class TensorView {
   }
 
   /// The part at position `i` of the leading axis.
-  constexpr TensorView<T, Rank - 1> operator[](std::int64_t i) const
-    requires(Rank > 0)
-  {
-    std::array<std::int64_t, static_cast<std::size_t>(Rank > 0 ? Rank - 1 : 0)> extents{}, strides{};
+  constexpr TensorView<T, Rank - 1> operator[](std::int64_t i) const requires(Rank > 0) {
+    std::array<std::int64_t, static_cast<std::size_t>(Rank > 0 ? Rank - 1 : 0)> extents{},
+        strides{};
     for (std::size_t axis = 1; axis < static_cast<std::size_t>(Rank); ++axis) {
       extents[axis - 1] = extents_[axis];
       strides[axis - 1] = strides_[axis];

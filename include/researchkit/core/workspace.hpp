@@ -28,8 +28,7 @@ class Workspace {
 
     /// `count` uninitialised elements. Throws Error if memory is exhausted.
     template <class T>
-      requires std::is_trivially_destructible_v<T>
-    std::span<T> allocate(std::size_t count) {
+    requires std::is_trivially_destructible_v<T> std::span<T> allocate(std::size_t count) {
       return {static_cast<T*>(workspace_.allocate(count, sizeof(T))), count};
     }
 

@@ -1,0 +1,15 @@
+# The target researchkit_headers compiles every public header alone: each includes what it needs.
+file(GLOB_RECURSE public_headers CONFIGURE_DEPENDS
+  RELATIVE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/include/*.hpp)
+set(header_units)
+foreach(header IN LISTS public_headers)
+  string(REGEX REPLACE "[/.]" "_" unit ${header})
+  set(unit ${PROJECT_BINARY_DIR}/headers/${unit}.cpp)
+  file(CONFIGURE OUTPUT ${unit} CONTENT "#include \"@header@\"\n#include \"@header@\"  // guarded\n" @ONLY)
+  list(APPEND header_units ${unit})
+endforeach()
+if(header_units)
+  add_library(researchkit_headers OBJECT EXCLUDE_FROM_ALL ${header_units})
+  researchkit_compile_options(researchkit_headers)
+  target_link_libraries(researchkit_headers PRIVATE researchkit::researchkit)
+endif()

@@ -1,0 +1,17 @@
+# libresearchkit: everything under src/ but the tool, and the CPU kernels.
+file(GLOB_RECURSE library_sources CONFIGURE_DEPENDS
+  ${PROJECT_SOURCE_DIR}/src/*.cpp ${PROJECT_SOURCE_DIR}/kernels/cpu/*.cpp)
+list(FILTER library_sources EXCLUDE REGEX "^${PROJECT_SOURCE_DIR}/src/(tool|mpi|report)/")
+
+add_library(researchkit ${library_sources})
+add_library(researchkit::researchkit ALIAS researchkit)
+researchkit_compile_options(researchkit)
+target_compile_features(researchkit PUBLIC cxx_std_20)
+set_target_properties(researchkit PROPERTIES
+  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON)
+target_include_directories(researchkit
+  PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+  PRIVATE ${PROJECT_SOURCE_DIR})
+target_link_libraries(researchkit
+  PUBLIC Eigen3::Eigen fmt::fmt
+  PRIVATE hwy::hwy OpenMP::OpenMP_CXX BLAS::BLAS $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)

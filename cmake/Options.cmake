@@ -1,0 +1,37 @@
+# What can be chosen. As part of another project (add_subdirectory) only the library is built.
+option(RESEARCHKIT_TOOL "Build the command line tool `researchkit`" ${PROJECT_IS_TOP_LEVEL})
+option(RESEARCHKIT_EXAMPLES "Build examples/*" ${PROJECT_IS_TOP_LEVEL})
+option(RESEARCHKIT_INSTALL "Make install rules" ${PROJECT_IS_TOP_LEVEL})
+option(RESEARCHKIT_DEVELOPER "Treat warnings as errors" OFF)
+option(RESEARCHKIT_FUZZERS "Build tests/fuzz/fuzz_*.cpp (needs clang)" OFF)
+option(BUILD_SHARED_LIBS "Build a shared library" ON)
+
+set(RESEARCHKIT_SANITIZE "" CACHE STRING
+  "Sanitizers for everything that is built, as -fsanitize= takes them: address,undefined or thread")
+
+# AUTO takes what is there; ON fails where something is missing; OFF never looks.
+function(researchkit_auto_option name text default)
+  set(${name} ${default} CACHE STRING "${text}: AUTO, ON or OFF")
+  set_property(CACHE ${name} PROPERTY STRINGS AUTO ON OFF)
+endfunction()
+set(auto_at_top OFF)
+if(PROJECT_IS_TOP_LEVEL)
+  set(auto_at_top AUTO)
+endif()
+researchkit_auto_option(RESEARCHKIT_TESTS "Build tests/* (needs Catch2)" ${auto_at_top})
+researchkit_auto_option(RESEARCHKIT_BENCHMARKS "Build benchmarks/* (needs Google Benchmark)" ${auto_at_top})
+researchkit_auto_option(RESEARCHKIT_CUDA "Build device code, kernels/cuda/*" AUTO)
+researchkit_auto_option(RESEARCHKIT_MPI "Build the MPI communicator" AUTO)
+
+if(PROJECT_IS_TOP_LEVEL)
+  if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    set(CMAKE_BUILD_TYPE Release CACHE STRING "Debug, Release, RelWithDebInfo or MinSizeRel" FORCE)
+  endif()
+  set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+  set(CMAKE_CXX_EXTENSIONS OFF)
+  find_program(CCACHE ccache)
+  mark_as_advanced(CCACHE)
+  if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  endif()
+endif()
