@@ -14,4 +14,4 @@ target_include_directories(researchkit
   PRIVATE ${PROJECT_SOURCE_DIR})
 target_link_libraries(researchkit
   PUBLIC Eigen3::Eigen fmt::fmt
-  PRIVATE hwy::hwy OpenMP::OpenMP_CXX BLAS::BLAS $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
+  PRIVATE hwy::hwy OpenMP::OpenMP_CXX BLAS::BLAS ZLIB::ZLIB $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
