@@ -4,12 +4,13 @@
 #include "researchkit/core/io/file.hpp"
 #include "researchkit/core/io/npy.hpp"
 #include "support/catch.hpp"
+#include "support/contains.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace {
 
 using namespace researchkit;
-using Catch::Matchers::Contains;
+using test::contains;
 
 std::map<std::string, Tensor> example() {
   Tensor ramp(DType::f64, {50, 40});
@@ -66,7 +67,7 @@ TEST_CASE("npz: any truncation and any damaged byte of the data is noticed") {
   for (std::size_t at = 35; at < 35 + 128 + 12; ++at) {  // behind the header and the name
     std::string damaged = archive;
     damaged[at] = static_cast<char>(damaged[at] ^ 4);
-    CHECK_THAT(refusal(damaged), Contains("CRC-32 of member 'a.npy' is wrong"));
+    CHECK_THAT(refusal(damaged), contains("CRC-32 of member 'a.npy' is wrong"));
   }
 }
 
@@ -83,42 +84,42 @@ TEST_CASE("npz: hostile directories are refused, and the message says why") {
   };
   const std::size_t second = archive.find("PK\x01\x02", directory + 4);
   REQUIRE(second != std::string::npos);
-  CHECK_THAT(refusal("no archive at all, but long enough"), Contains("not a .npz file"));
-  CHECK_THAT(damaged(directory + 8, "\x01"), Contains("encrypted"));
-  CHECK_THAT(damaged(directory + 10, "\x0c"), Contains("compression method 12"));
-  CHECK_THAT(damaged(directory + 24, "\x01"), Contains("sizes of the stored member"));
-  CHECK_THAT(damaged(directory + 10, "\x08"), Contains("does not unpack"));
-  CHECK_THAT(damaged(directory + 20, "\xff\xff\xff\x7f\xff\xff\xff\x7f"), Contains("truncated"));
-  CHECK_THAT(damaged(directory + 24, std::string("\x00\x00\x00\x7f", 4)), Contains("disagree"));
-  CHECK_THAT(damaged(directory + 46, "c"), Contains("disagree about the name"));
-  CHECK_THAT(damaged(archive.size() - 12, "\x09"), Contains("members in a directory of"));
-  CHECK_THAT(damaged(archive.size() - 6, "\xf0\xff\xff\x7f"), Contains("reaches past the end"));
+  CHECK_THAT(refusal("no archive at all, but long enough"), contains("not a .npz file"));
+  CHECK_THAT(damaged(directory + 8, "\x01"), contains("encrypted"));
+  CHECK_THAT(damaged(directory + 10, "\x0c"), contains("compression method 12"));
+  CHECK_THAT(damaged(directory + 24, "\x01"), contains("sizes of the stored member"));
+  CHECK_THAT(damaged(directory + 10, "\x08"), contains("does not unpack"));
+  CHECK_THAT(damaged(directory + 20, "\xff\xff\xff\x7f\xff\xff\xff\x7f"), contains("truncated"));
+  CHECK_THAT(damaged(directory + 24, std::string("\x00\x00\x00\x7f", 4)), contains("disagree"));
+  CHECK_THAT(damaged(directory + 46, "c"), contains("disagree about the name"));
+  CHECK_THAT(damaged(archive.size() - 12, "\x09"), contains("members in a directory of"));
+  CHECK_THAT(damaged(archive.size() - 6, "\xf0\xff\xff\x7f"), contains("reaches past the end"));
   {
     // A deflated member that claims more than any code can hold.
     std::string copy = archive;
     copy[directory + 10] = 8;
     copy.replace(directory + 24, 4, std::string("\x00\x00\x00\x7f", 4));
-    CHECK_THAT(refusal(copy), Contains("cannot unpack to"));
+    CHECK_THAT(refusal(copy), contains("cannot unpack to"));
   }
   {
     // Both entries name the first member.
     std::string copy = archive;
     copy.replace(second, 47, archive.substr(directory, 47));
-    CHECK_THAT(refusal(copy), Contains("overlap"));
+    CHECK_THAT(refusal(copy), contains("overlap"));
   }
   {
     std::string copy = archive;
     for (std::size_t at = copy.find("b.npy"); at != std::string::npos; at = copy.find("b.npy")) {
       copy[at] = 'a';
     }
-    CHECK_THAT(refusal(copy), Contains("'a.npy' occurs twice"));
+    CHECK_THAT(refusal(copy), contains("'a.npy' occurs twice"));
   }
   {
     std::string copy = archive;
     for (std::size_t at = copy.find("b.npy"); at != std::string::npos; at = copy.find("b.npy")) {
       copy[at + 4] = 'x';
     }
-    CHECK_THAT(refusal(copy), Contains("'b.npx' is not a .npy file"));
+    CHECK_THAT(refusal(copy), contains("'b.npx' is not a .npy file"));
   }
 }
 
@@ -127,7 +128,7 @@ TEST_CASE("npz: what cannot be written is refused and leaves no file") {
   const auto write = [&](const std::string& name, const Tensor& tensor) {
     write_npz(folder / "a.npz", {{name, tensor}});
   };
-  CHECK_THROWS_WITH(write("a", Tensor(DType::bf16, {2})), Contains("bfloat16"));
+  CHECK_THROWS_WITH(write("a", Tensor(DType::bf16, {2})), contains("bfloat16"));
   CHECK_THROWS_AS(write("a", Tensor()), Error);
   CHECK_THROWS_AS(write("", Tensor(DType::f32, {2})), Error);
   CHECK_THROWS_AS(write(std::string(60001, 'n'), Tensor(DType::f32, {2})), Error);

@@ -5,12 +5,13 @@
 #include "researchkit/core/error.hpp"
 #include "researchkit/core/io/file.hpp"
 #include "support/catch.hpp"
+#include "support/contains.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace {
 
 using namespace researchkit;
-using Catch::Matchers::Contains;
+using test::contains;
 
 std::string file_of(const std::string& header, const std::string& data) {
   std::string file;
@@ -78,47 +79,47 @@ TEST_CASE("safetensors: broken files are refused, and the message says why") {
   const auto entry = [](const std::string& rest) { return file_of("{" + rest + "}", "12345678"); };
   const std::string x = R"("x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
   REQUIRE(refusal(entry(x)) == "");
-  CHECK_THAT(refusal("1234"), Contains("memory.safetensors: not a .safetensors file"));
-  CHECK_THAT(refusal(std::string(8, '\x7f')), Contains("more than 100000000"));
-  CHECK_THAT(refusal(entry(x).substr(0, 30)), Contains("truncated .safetensors header"));
-  CHECK_THAT(refusal(entry(x).substr(0, 8 + x.size() + 2 + 5)), Contains("truncated: the tensors"));
-  CHECK_THAT(refusal(entry(x) + "9"), Contains("trailing bytes"));
-  CHECK_THAT(refusal(file_of("[1]", "")), Contains("does not begin with '{'"));
-  CHECK_THAT(refusal(file_of("{", "")), Contains("not JSON"));
-  CHECK_THAT(refusal(file_of("{}{}", "")), Contains("not JSON"));
-  CHECK_THAT(refusal(file_of("{\"\xff\":1}", "")), Contains("not JSON"));
-  CHECK_THAT(refusal(file_of("{\"a\":" + std::string(100000, '['), "")), Contains("too deeply"));
-  CHECK_THAT(refusal(entry(x + "," + x)), Contains("'x' occurs twice"));
-  CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","dtype":"F32"})")), Contains("'dtype' occurs twice"));
+  CHECK_THAT(refusal("1234"), contains("memory.safetensors: not a .safetensors file"));
+  CHECK_THAT(refusal(std::string(8, '\x7f')), contains("more than 100000000"));
+  CHECK_THAT(refusal(entry(x).substr(0, 30)), contains("truncated .safetensors header"));
+  CHECK_THAT(refusal(entry(x).substr(0, 8 + x.size() + 2 + 5)), contains("truncated: the tensors"));
+  CHECK_THAT(refusal(entry(x) + "9"), contains("trailing bytes"));
+  CHECK_THAT(refusal(file_of("[1]", "")), contains("does not begin with '{'"));
+  CHECK_THAT(refusal(file_of("{", "")), contains("not JSON"));
+  CHECK_THAT(refusal(file_of("{}{}", "")), contains("not JSON"));
+  CHECK_THAT(refusal(file_of("{\"\xff\":1}", "")), contains("not JSON"));
+  CHECK_THAT(refusal(file_of("{\"a\":" + std::string(100000, '['), "")), contains("too deeply"));
+  CHECK_THAT(refusal(entry(x + "," + x)), contains("'x' occurs twice"));
+  CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","dtype":"F32"})")), contains("'dtype' occurs twice"));
   CHECK_THAT(refusal(entry(x + R"(,"y":{"dtype":"F32","shape":[1],"data_offsets":[4,8]})")),
-             Contains("overlap"));
+             contains("overlap"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]})")),
-             Contains("leave a hole"));
+             contains("leave a hole"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[3],"data_offsets":[0,8]})")),
-             Contains("needs 12 bytes"));
+             contains("needs 12 bytes"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[2],"data_offsets":[8,0]})")),
-             Contains("needs 8 bytes"));
+             contains("needs 8 bytes"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]})")),
-             Contains("'F8_E4M3' is not supported"));
+             contains("'F8_E4M3' is not supported"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":4,"shape":[8],"data_offsets":[0,8]})")),
-             Contains("'4' is not supported"));
+             contains("'4' is not supported"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]})")),
-             Contains("not a natural number"));
+             contains("not a natural number"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]})")),
-             Contains("not a natural number"));
+             contains("not a natural number"));
   CHECK_THAT(
       refusal(entry(R"("x":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]})")),
-      Contains("too large"));
+      contains("too large"));
   CHECK_THAT(refusal(entry(
                  R"("x":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8]})")),
-             Contains("not a natural number"));
+             contains("not a natural number"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[2],"data_offsets":[0]})")),
-             Contains("not a pair"));
-  CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[2]})")), Contains("dtype, shape and"));
+             contains("not a pair"));
+  CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[2]})")), contains("dtype, shape and"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[2],"offsets":[0,8]})")),
-             Contains("lacks 'data_offsets'"));
-  CHECK_THAT(refusal(entry(x + R"(,"__metadata__":{"a":1})")), Contains("'a' is not a string"));
-  CHECK_THAT(refusal(entry(x + R"(,"__metadata__":[])")), Contains("__metadata__ is not"));
+             contains("lacks 'data_offsets'"));
+  CHECK_THAT(refusal(entry(x + R"(,"__metadata__":{"a":1})")), contains("'a' is not a string"));
+  CHECK_THAT(refusal(entry(x + R"(,"__metadata__":[])")), contains("__metadata__ is not"));
 }
 
 TEST_CASE("safetensors: what cannot be written is refused and leaves no file") {
