@@ -8,6 +8,7 @@ find_package(fmt REQUIRED)
 find_package(hwy REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(nlohmann_json 3.10 REQUIRED)
+find_package(ZLIB REQUIRED)
 
 # OpenBLAS unless the user names a vendor (-DBLA_VENDOR=Intel10_64lp, FLAME, ...); any BLAS as the last resort.
 set(researchkit_blas_vendor OpenBLAS)
