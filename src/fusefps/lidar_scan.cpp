@@ -6,6 +6,9 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "researchkit/core/error.hpp"
@@ -144,13 +147,25 @@ struct Return {
   float x, y, z, reflectance;
 };
 
+double slope(const LidarScanSettings& settings, std::int64_t beam) {
+  if (settings.beams == 1) return kSlopeBottom;
+  return kSlopeTop + (kSlopeBottom - kSlopeTop) *
+                         (static_cast<double>(beam) / static_cast<double>(settings.beams - 1));
+}
+
+/// Noise and dropout: adds what ray number `ray` returns.
+void add_return(const LidarScanSettings& settings, std::uint64_t ray, Direction direction, double t,
+                double r, double reflectance, std::vector<Return>& returns) {
+  if (counter_uniform(settings.seed ^ 0xD1, ray) < settings.dropout) return;
+  r = r + settings.noise * (2.0 * counter_uniform(settings.seed ^ 0xA5, ray) - 1.0);
+  if (!(r >= settings.min_range && r <= settings.max_range)) return;
+  returns.push_back({static_cast<float>(r * direction.c), static_cast<float>(r * direction.s),
+                     static_cast<float>(r * t), static_cast<float>(reflectance)});
+}
+
 void trace_beam(const Columns& all, const LidarScanSettings& settings, std::int64_t beam,
                 std::vector<Return>& returns) {
-  const double t = settings.beams > 1
-                       ? kSlopeTop + (kSlopeBottom - kSlopeTop) *
-                                         (static_cast<double>(beam) /
-                                          static_cast<double>(settings.beams - 1))
-                       : kSlopeBottom;
+  const double t = slope(settings, beam);
   const bool descends = t < 0.0;
   const double ground = descends ? -kSensorHeight / t : kInfinity;
   const double ground_reflectance = descends ? 0.25 : 0.0;
@@ -184,13 +199,57 @@ void trace_beam(const Columns& all, const LidarScanSettings& settings, std::int6
     }
     // The error lies in [-noise, noise] and rounding is monotone: such a ray cannot be kept.
     if (r - settings.noise > settings.max_range || r + settings.noise < settings.min_range) continue;
-    const std::uint64_t ray = static_cast<std::uint64_t>(beam) * count + j;
-    if (counter_uniform(settings.seed ^ 0xD1, ray) < settings.dropout) continue;
-    r = r + settings.noise * (2.0 * counter_uniform(settings.seed ^ 0xA5, ray) - 1.0);
-    if (!(r >= settings.min_range && r <= settings.max_range)) continue;
-    returns.push_back({static_cast<float>(r * column.direction.c),
-                       static_cast<float>(r * column.direction.s), static_cast<float>(r * t),
-                       static_cast<float>(reflectance)});
+    add_return(settings, static_cast<std::uint64_t>(beam) * count + j, column.direction, t, r,
+               reflectance, returns);
+  }
+}
+
+/// All rays of all beams, by columns that are traced once.
+void trace(const Scene& scene, const LidarScanSettings& settings, std::int64_t columns,
+           std::vector<Return>& returns) {
+  const Columns traced = trace_columns(scene, columns);
+  for (std::int64_t beam = 0; beam < settings.beams; ++beam) {
+    trace_beam(traced, settings, beam, returns);
+  }
+}
+
+/// The same, ray by ray and object by object.
+void trace_plainly(const Scene& scene, const LidarScanSettings& settings, std::int64_t columns,
+                   std::vector<Return>& returns) {
+  const auto slab = [](double lo, double hi, double d) {
+    if (d == 0.0) {
+      const double near = lo <= 0.0 && 0.0 <= hi ? -kInfinity : kInfinity;
+      return std::pair(near, -near);
+    }
+    return std::pair(std::min(lo / d, hi / d), std::max(lo / d, hi / d));
+  };
+  for (std::int64_t ray = 0; ray < settings.beams * columns; ++ray) {
+    const double t = slope(settings, ray / columns);
+    const double eighths = 8.0 * static_cast<double>(ray % columns) / static_cast<double>(columns);
+    const auto [c, s] = direction(eighths);
+    double r = t < 0.0 ? -kSensorHeight / t : kInfinity;
+    double reflectance = t < 0.0 ? 0.25 : 0.0;
+    for (const Box& box : scene.boxes) {
+      const auto [nx, fx] = slab(box.x0, box.x1, c);
+      const auto [ny, fy] = slab(box.y0, box.y1, s);
+      double nz = -kInfinity, fz = kInfinity;
+      if (t != 0.0) std::tie(nz, fz) = slab(-kSensorHeight, box.top, t);
+      const double near = std::max(std::max(nx, ny), nz), far = std::min(std::min(fx, fy), fz);
+      if (!(near <= far && near > 0.0 && near < r)) continue;
+      r = near;
+      reflectance = box.reflectance;
+    }
+    for (const Pole& pole : scene.poles) {
+      const double b = c * pole.x + s * pole.y;
+      const double disc = b * b - ((pole.x * pole.x + pole.y * pole.y) - pole.radius * pole.radius);
+      const double range = b - std::sqrt(std::max(disc, 0.0));
+      const double z = range * t;
+      if (!(disc >= 0.0 && range > 0.0 && range < r)) continue;
+      if (!(z >= -kSensorHeight && z <= pole.top)) continue;
+      r = range;
+      reflectance = pole.reflectance;
+    }
+    add_return(settings, static_cast<std::uint64_t>(ray), {c, s}, t, r, reflectance, returns);
   }
 }
 
@@ -211,9 +270,9 @@ void check(const LidarScanSettings& s, std::int64_t n) {
   if (!(s.noise >= 0.0 && s.noise <= 1.0)) refuse("noise", "metres in [0, 1]", s.noise);
 }
 
-}  // namespace
-
-void generate_lidar_scan(const LidarScanSettings& settings, Out<float, 2> points) {
+/// Widens the scan until it returns enough points, then keeps n of them evenly.
+template <class Trace>
+void generate(const LidarScanSettings& settings, Out<float, 2> points, Trace&& trace_all) {
   const std::int64_t n = points.extent(0);
   check(settings, n);
   if (points.extent(1) != 4) {
@@ -229,12 +288,9 @@ void generate_lidar_scan(const LidarScanSettings& settings, Out<float, 2> points
       throw Error(kName, "n", "points that the scene returns within min_range and max_range",
                   std::to_string(n) + " points, more than 2^24 columns can give");
     }
-    const Columns traced = trace_columns(scene, static_cast<std::int64_t>(columns));
     returns.clear();
     returns.reserve(static_cast<std::size_t>(n) + static_cast<std::size_t>(n) / 2);
-    for (std::int64_t beam = 0; beam < settings.beams; ++beam) {
-      trace_beam(traced, settings, beam, returns);
-    }
+    trace_all(scene, settings, static_cast<std::int64_t>(columns), returns);
     if (static_cast<std::int64_t>(returns.size()) >= n) break;
   }
   const auto total = static_cast<std::int64_t>(returns.size());
@@ -245,6 +301,16 @@ void generate_lidar_scan(const LidarScanSettings& settings, Out<float, 2> points
     points(i, 2) = p.z;
     points(i, 3) = p.reflectance;
   }
+}
+
+}  // namespace
+
+void generate_lidar_scan(const LidarScanSettings& settings, Out<float, 2> points) {
+  generate(settings, points, trace);
+}
+
+void generate_lidar_scan_plainly(const LidarScanSettings& settings, Out<float, 2> points) {
+  generate(settings, points, trace_plainly);
 }
 
 }  // namespace researchkit::fusefps

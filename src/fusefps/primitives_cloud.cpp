@@ -122,9 +122,9 @@ Vector offset(const Primitive& primitive, std::uint64_t seed, std::uint64_t coun
 
 }  // namespace
 
-void generate_primitives_cloud(PrimitivesKind kind, std::uint64_t seed, Out<float, 2> points) {
+void generate_primitives_cloud(PrimitivesKind kind, std::uint64_t seed, std::int64_t first,
+                               Out<float, 2> points) {
   const std::int64_t n = points.extent(0);
-  if (n < 1) throw Error(kName, "n", "at least 1 point", std::to_string(n));
   if (points.extent(1) != 3) {
     throw Error(kName, "points", "[n, 3]", "[n, " + std::to_string(points.extent(1)) + "]");
   }
@@ -135,7 +135,7 @@ void generate_primitives_cloud(PrimitivesKind kind, std::uint64_t seed, Out<floa
   for (std::size_t p = 0; p < primitives.size(); ++p) running[p] = total += area(primitives[p]);
 
   for (std::int64_t i = 0; i < n; ++i) {
-    const std::uint64_t counter = static_cast<std::uint64_t>(i) * 64;
+    const std::uint64_t counter = static_cast<std::uint64_t>(first + i) * 64;
     const double w = counter_uniform(seed, counter) * total;
     std::size_t p = 0;
     while (p + 1 < primitives.size() && !(w < running[p])) ++p;

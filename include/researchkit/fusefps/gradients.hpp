@@ -5,7 +5,7 @@
 #include "researchkit/core/context.hpp"
 #include "researchkit/core/view.hpp"
 
-namespace researchkit::fusefps {
+namespace researchkit::fusefps::kernels {
 
 // Gradients are sums over terms that are first grouped by the row they go to, in ascending order:
 // any number of threads then sums whole rows, without atomics and always to the same bits. All
@@ -30,4 +30,4 @@ void coverage_loss_backward(const Context& ctx, In<Real, 3> points, In<std::int3
                             In<std::int32_t, 2> assignment, In<Real, 2> d_min_dist, std::int64_t m,
                             Out<Real, 3> d_points);
 
-}  // namespace researchkit::fusefps
+}  // namespace researchkit::fusefps::kernels

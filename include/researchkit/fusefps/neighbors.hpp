@@ -20,7 +20,7 @@ enum class BallFill : std::uint8_t {
 constexpr std::array<std::string_view, 2> names_of(BallFill) { return {"minus1", "first"}; }
 
 /// How well samples cover their cloud; all four are distances.
-struct CoverageMetrics {
+struct Coverage {
   double radius = 0;  ///< largest distance of a point to its nearest sample
   double mean = 0;    ///< mean of that distance
   double rms = 0;     ///< root mean square of that distance

@@ -111,7 +111,7 @@ void knn_query(In<Real, 2> queries, In<Real, 2> points, std::int64_t n, Arithmet
 
 /// One cloud of coverage_metrics over m leading columns; `indices` may hold -1, but not only.
 template <class Real>
-CoverageMetrics coverage_metrics(In<Real, 2> points, In<std::int32_t, 1> indices, std::int64_t m) {
+Coverage coverage_metrics(In<Real, 2> points, In<std::int32_t, 1> indices, std::int64_t m) {
   const std::int64_t n = points.extent(0);
   const auto at = [&](std::int64_t i) {
     std::vector<double> x(static_cast<std::size_t>(m));

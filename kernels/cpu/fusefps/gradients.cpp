@@ -13,7 +13,7 @@
 
 #include "researchkit/core/parallel.hpp"
 
-namespace researchkit::fusefps {
+namespace researchkit::fusefps::kernels {
 namespace {
 
 constexpr std::int64_t kColumns = 64;  // double sums of a row that are kept at a time
@@ -176,4 +176,4 @@ RESEARCHKIT_INSTANTIATE(float);
 RESEARCHKIT_INSTANTIATE(double);
 #undef RESEARCHKIT_INSTANTIATE
 
-}  // namespace researchkit::fusefps
+}  // namespace researchkit::fusefps::kernels
