@@ -4,31 +4,20 @@
 
 #include "layering/include_rules.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
 using researchkit::test::find_include_violations;
+using researchkit::test::TemporaryFolder;
 
-/// A source tree of one file, removed at the end.
-class PlantedTree {
- public:
-  PlantedTree(const std::string& file, const std::string& text)
-      : root_(fs::path(RESEARCHKIT_TEST_BINARY_DIR) / "planted_includes") {
-    fs::remove_all(root_);
-    fs::create_directories((root_ / file).parent_path());
-    std::ofstream(root_ / file) << text;
-  }
-  ~PlantedTree() { fs::remove_all(root_); }
-  const fs::path& root() const { return root_; }
-
- private:
-  fs::path root_;
-};
-
+/// In a source tree of one file with one include.
 std::size_t violations_of(const std::string& file, const std::string& include) {
-  const PlantedTree tree(file, "#pragma once\n#include " + include + "\n");
-  return find_include_violations(tree.root()).size();
+  const TemporaryFolder tree;
+  fs::create_directories((tree.path() / file).parent_path());
+  std::ofstream(tree.path() / file) << "#pragma once\n#include " << include << "\n";
+  return find_include_violations(tree.path()).size();
 }
 
 }  // namespace

@@ -1,0 +1,6 @@
+#include <fmt/format.h>
+#include <researchkit/core/version.hpp>
+
+int main() {
+  fmt::print("{}\n", researchkit::version());
+}
