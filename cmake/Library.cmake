@@ -9,6 +9,9 @@ researchkit_compile_options(researchkit)
 target_compile_features(researchkit PUBLIC cxx_std_20)
 set_target_properties(researchkit PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON)
+if(NOT RESEARCHKIT_SANITIZE AND NOT APPLE)
+  target_link_options(researchkit PRIVATE LINKER:--no-undefined)  # a missing library shows here, not at the user's
+endif()
 target_include_directories(researchkit
   PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
   PRIVATE ${PROJECT_SOURCE_DIR})
