@@ -14,7 +14,8 @@ std::pair<std::int64_t, std::int64_t> integers_in(const std::optional<Interval>&
   if (!interval) return {low, high};
   const double bottom = interval->lower().value(symbols).value_or(static_cast<double>(low));
   const double top = interval->upper().value(symbols).value_or(static_cast<double>(high));
-  if (std::isfinite(bottom)) low = static_cast<std::int64_t>(bottom) + (interval->lower().open ? 1 : 0);
+  if (std::isfinite(bottom))
+    low = static_cast<std::int64_t>(bottom) + (interval->lower().open ? 1 : 0);
   high = std::max(high, low);
   if (top <= static_cast<double>(high)) {
     high = static_cast<std::int64_t>(std::ceil(top)) - (interval->upper().open ? 1 : 0);
@@ -51,7 +52,8 @@ void Arbitrary::draw_sizes(std::int64_t largest) {
   for (const ArgumentSpec& spec : schema_.arguments) {
     if (spec.kind != ArgumentKind::input) continue;
     for (const Expression& expression : spec.shape) {
-      // Every unknown symbol of an axis that has just one is given a size; others follow from these.
+      // Every unknown symbol of an axis that has just one is given a size; others follow from
+      // these.
       const auto unknown = expression.solve(sizes, 0);
       const auto named = unknown ? unknown : expression.solve(sizes, 1);
       if (!named || named->first == "_") continue;
@@ -73,7 +75,7 @@ void Arbitrary::draw_attributes() {
   for (const ArgumentSpec& spec : schema_.arguments) {
     if (spec.kind != ArgumentKind::attribute || chance(0.4)) continue;
     const auto [low, high] = integers_in(spec.interval, sizes, -8, 16);
-    const auto real = [&, low = low, high = high]() {
+    const auto real = [&] {
       const double bottom = spec.interval ? spec.interval->lower().value(sizes).value_or(-4) : -4;
       const double top = spec.interval ? spec.interval->upper().value(sizes).value_or(4) : 4;
       const double from = std::isfinite(bottom) ? bottom : -4;
@@ -130,8 +132,9 @@ void Arbitrary::draw_attributes() {
 Tensor Arbitrary::draw_tensor(const ArgumentSpec& spec) {
   Shape shape;
   for (const Expression& expression : spec.shape) {
-    shape.push_back(expression.text() == "_" ? integer(0, 4)
-                                             : std::max<std::int64_t>(0, expression.evaluate(sizes).value_or(1)));
+    shape.push_back(expression.text() == "_"
+                        ? integer(0, 4)
+                        : std::max<std::int64_t>(0, expression.evaluate(sizes).value_or(1)));
   }
   Tensor tensor(spec.dtype, shape);
   const auto [low, high] = integers_in(spec.interval, sizes, 0, 3);
@@ -172,10 +175,11 @@ void Arbitrary::draw_inputs(std::string_view only_with_symbol) {
   for (const ArgumentSpec& spec : schema_.arguments) {
     if (spec.kind != ArgumentKind::input) continue;
     if (!only_with_symbol.empty()) {
-      const bool has_it = call.inputs.contains(spec.name) &&
-                          std::any_of(spec.shape.begin(), spec.shape.end(), [&](const Expression& axis) {
-                            return axis.text().find(only_with_symbol) != std::string::npos;
-                          });
+      const bool has_it =
+          call.inputs.contains(spec.name) &&
+          std::any_of(spec.shape.begin(), spec.shape.end(), [&](const Expression& axis) {
+            return axis.text().find(only_with_symbol) != std::string::npos;
+          });
       if (has_it) call.inputs.set(spec.name, draw_tensor(spec));
     } else if (spec.arity == Arity::list) {
       const std::int64_t count = integer(1, 3);

@@ -222,7 +222,7 @@ void Invocation::check_values() const {
       if (!tensor.device().is_host()) continue;
       std::int64_t bad = -1;
       std::string wanted = "finite values", got;
-      const auto search = [&]<class T>(T) {
+      const auto search = [&, &tensor = tensor]<class T>(T) {
         bad = find_bad<T>(tensor, [&](T value) {
           if constexpr (std::is_floating_point_v<T>) {
             return !std::isfinite(value);

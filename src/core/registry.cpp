@@ -86,9 +86,10 @@ std::string wanted_of(const ArgumentSpec& spec) {
 void bind_attributes(const Schema& schema, const AttributeMap& attributes,
                      const std::vector<detail::Port>& ports) {
   for (const auto& [name, value] : attributes) {
-    const auto spec = std::find_if(
-        schema.arguments.begin(), schema.arguments.end(),
-        [&](const auto& s) { return s.kind == ArgumentKind::attribute && s.name == name; });
+    const auto spec = std::find_if(schema.arguments.begin(), schema.arguments.end(),
+                                   [&, &name = name](const auto& s) {
+                                     return s.kind == ArgumentKind::attribute && s.name == name;
+                                   });
     if (spec == schema.arguments.end()) {
       refuse(schema, name,
              "one of the attributes " + names_of_kind(schema, ArgumentKind::attribute),

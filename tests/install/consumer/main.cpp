@@ -1,6 +1,4 @@
 #include <fmt/format.h>
 #include <researchkit/core/version.hpp>
 
-int main() {
-  fmt::print("{}\n", researchkit::version());
-}
+int main() { fmt::print("{}\n", researchkit::version()); }
