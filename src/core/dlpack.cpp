@@ -28,12 +28,17 @@ constexpr ElementType type_of(DType dtype) {
   switch (dtype) {
     case DType::f16:
     case DType::f32:
-    case DType::f64: return {kFloat, bits, 1};
-    case DType::bf16: return {kBfloat, bits, 1};
+    case DType::f64:
+      return {kFloat, bits, 1};
+    case DType::bf16:
+      return {kBfloat, bits, 1};
     case DType::i32:
-    case DType::i64: return {kInt, bits, 1};
-    case DType::u8: return {kUInt, bits, 1};
-    case DType::boolean: return {kBool, bits, 1};
+    case DType::i64:
+      return {kInt, bits, 1};
+    case DType::u8:
+      return {kUInt, bits, 1};
+    case DType::boolean:
+      return {kBool, bits, 1};
   }
   return {};
 }
@@ -43,17 +48,21 @@ DType dtype_of_element(ElementType type) {
     const ElementType known = type_of(dtype);
     if (known.code == type.code && known.bits == type.bits && type.lanes == 1) return dtype;
   }
-  throw Error(fmt::format("DLPack: element type with code {}, {} bits and {} lanes is not supported",
-                          type.code, type.bits, type.lanes));
+  throw Error(
+      fmt::format("DLPack: element type with code {}, {} bits and {} lanes is not supported",
+                  type.code, type.bits, type.lanes));
 }
 
 Device device_of(DeviceId id) {
   switch (id.type) {
     case kCpu:
-    case kCudaHost: return Device::host();
+    case kCudaHost:
+      return Device::host();
     case kCuda:
-    case kCudaManaged: return Device::cuda(id.index);
-    default: throw Error(fmt::format("DLPack: device type {} is not supported", id.type));
+    case kCudaManaged:
+      return Device::cuda(id.index);
+    default:
+      throw Error(fmt::format("DLPack: device type {} is not supported", id.type));
   }
 }
 
@@ -61,12 +70,12 @@ Device device_of(DeviceId id) {
 
 ManagedTensor* to_dlpack(const Tensor& tensor) {
   if (!tensor.defined()) throw Error("DLPack: there is no tensor to export");
-  auto exported = std::make_unique<Exported>(
-      Exported{{}, tensor, tensor.shape(), tensor.strides()});
+  auto exported =
+      std::make_unique<Exported>(Exported{{}, tensor, tensor.shape(), tensor.strides()});
   ManagedTensor& managed = exported->managed;
   managed.tensor.data = exported->tensor.data();
-  managed.tensor.device = tensor.device().is_host() ? DeviceId{kCpu, 0}
-                                                    : DeviceId{kCuda, tensor.device().index};
+  managed.tensor.device =
+      tensor.device().is_host() ? DeviceId{kCpu, 0} : DeviceId{kCuda, tensor.device().index};
   managed.tensor.rank = tensor.rank();
   managed.tensor.type = type_of(tensor.dtype());
   managed.tensor.shape = exported->shape.data();
@@ -101,7 +110,8 @@ Tensor from_dlpack(ManagedTensor* managed) {
   if (elements > 0 && address % size_of(dtype) != 0) {
     throw Error(fmt::format("DLPack: data are not aligned for {}", to_string(dtype)));
   }
-  void* const data = from.data == nullptr ? nullptr : static_cast<std::byte*>(from.data) + from.byte_offset;
+  void* const data =
+      from.data == nullptr ? nullptr : static_cast<std::byte*>(from.data) + from.byte_offset;
 
   // Everything above may refuse; from here on the array is ours. The control block is made with a
   // deleter that does nothing until then: if its allocation fails, the caller still owns the array.

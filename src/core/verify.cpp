@@ -97,7 +97,8 @@ AttributeMap read_attributes(const json& holder, const Schema& schema) {
 }
 
 /// A file name, or a list of them for a list of tensors.
-void read_tensor(const fs::path& folder, const std::string& name, const json& file, TensorMap& into) {
+void read_tensor(const fs::path& folder, const std::string& name, const json& file,
+                 TensorMap& into) {
   if (file.is_array()) {
     for (std::size_t i = 0; i < file.size(); ++i) {
       into.set(fmt::format("{}_{}", name, i), read_npy(folder / file[i].get<std::string>()));
@@ -161,12 +162,13 @@ std::string compare_all(const json& test_case, const TensorMap& got, const Tenso
   return "";
 }
 
-Outcome call(const Operator& op, const Context& ctx, const Arguments& arguments, detail::Path path) {
+Outcome call(const Operator& op, const Context& ctx, const Arguments& arguments,
+             detail::Path path) {
   return path == detail::Path::run ? op.run(ctx, arguments) : op.reference(ctx, arguments);
 }
 
-/// The arguments of the backward: inputs and outputs of the forward by name, the upstream gradients,
-/// and zeros for outputs that have none.
+/// The arguments of the backward: inputs and outputs of the forward by name, the upstream
+/// gradients, and zeros for outputs that have none.
 Arguments backward_arguments(const Schema& backward, const Arguments& forward,
                              const TensorMap& forward_outputs, const TensorMap& grads) {
   Arguments arguments;
@@ -210,8 +212,9 @@ std::string run_case(const Registry& registry, const fs::path& file, const Conte
   if (!failure.empty() || grads.empty()) return failure;
   const Operator& backward = registry.at(op.name() + "_backward");
   // Which d_ are upstream gradients is the backward's word: those that are its inputs.
-  const Outcome gradient = call(
-      backward, ctx, backward_arguments(backward.schema(), arguments, forward.outputs, grads), path);
+  const Outcome gradient =
+      call(backward, ctx, backward_arguments(backward.schema(), arguments, forward.outputs, grads),
+           path);
   TensorMap want_gradients;
   for (const auto& [name, tensor] : grads) {
     const ArgumentSpec* spec = backward.schema().find(name);
@@ -287,7 +290,8 @@ std::string run_bad_call(const Registry& registry, const fs::path& folder, const
       return fmt::format("the message does not name the operator: {}", message);
     }
     if (argument.is_string() && error.argument() != argument.get<std::string>()) {
-      return fmt::format("the message does not name '{}': {}", argument.get<std::string>(), message);
+      return fmt::format("the message does not name '{}': {}", argument.get<std::string>(),
+                         message);
     }
     return "";
   }
@@ -337,7 +341,8 @@ std::vector<CaseResult> verify(const Registry& registry, const fs::path& folder,
     }
     for (std::size_t i = 0; i < calls.size(); ++i) {
       add(fmt::format("{}[{}]", below, i), [&] {
-        return run_bad_call(registry, fs::absolute(file).parent_path(), calls[i], ctx, options.path);
+        return run_bad_call(registry, fs::absolute(file).parent_path(), calls[i], ctx,
+                            options.path);
       });
     }
   }

@@ -60,8 +60,7 @@ EigenRowsMap<T> as_eigen_rows(const TensorView<T, 2>& view) {
     throw Error("as_eigen_rows: wanted rows without gaps, got a stride of " +
                 std::to_string(view.stride(1)));
   }
-  return {view.data_handle(), view.extent(0), view.extent(1),
-          Eigen::OuterStride<>(view.stride(0))};
+  return {view.data_handle(), view.extent(0), view.extent(1), Eigen::OuterStride<>(view.stride(0))};
 }
 
 }  // namespace researchkit

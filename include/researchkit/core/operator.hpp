@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "researchkit/core/compare.hpp"
 #include "researchkit/core/context.hpp"
 #include "researchkit/core/cost.hpp"
 #include "researchkit/core/description.hpp"
@@ -80,6 +81,7 @@ concept HasReference = requires(const Op op) {
 ///     void validate(const Check&) const;           // refusals beyond ranges and shapes
 ///     Cost measured_cost() const;                  // the exact cost, known after the run
 ///     static void arbitrary(Arbitrary&);           // makes a random call legal
+///     static constexpr Tolerance tolerance;        // of run() from reference(); exact without
 template <class Op>
 concept OperatorStruct = std::default_initializable<Op> && std::copyable<Op> && HasName<Op> &&
     HasDescribe<Op> && HasCost<Op> && HasRun<Op> && HasReference<Op>;

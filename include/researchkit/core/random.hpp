@@ -43,8 +43,8 @@ RESEARCHKIT_HOST_DEVICE constexpr double uniform_double(std::uint64_t word) {
   return static_cast<double>(word >> 11) * 0x1p-53;
 }
 
-/// Random numbers by position: `word(i)` depends on (seed, stream, i) alone, so they are the same in
-/// any order, on any number of threads, on the host and on a device.
+/// Random numbers by position: `word(i)` depends on (seed, stream, i) alone, so they are the same
+/// in any order, on any number of threads, on the host and on a device.
 ///
 ///     const Philox random(seed, stream);
 ///     mask[i] = random.word(i) >= threshold;
@@ -71,10 +71,10 @@ class Philox {
 
   /// The words 4 b, ..., 4 b + 3 for the price of one.
   RESEARCHKIT_HOST_DEVICE constexpr PhiloxBlock block(std::uint64_t b) const {
-    return philox4x32({{static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(b >> 32),
-                        static_cast<std::uint32_t>(stream_),
-                        static_cast<std::uint32_t>(stream_ >> 32)}},
-                      static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32));
+    return philox4x32(
+        {{static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(b >> 32),
+          static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)}},
+        static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32));
   }
   RESEARCHKIT_HOST_DEVICE constexpr std::uint32_t word(std::uint64_t i) const {
     return block(i / 4)[i % 4];
@@ -93,9 +93,10 @@ class Philox {
   RESEARCHKIT_HOST_DEVICE constexpr double uniform64(std::uint64_t i) const {
     return uniform_double(word64(i));
   }
-  /// Uniform in {0, ..., bound - 1}: the upper half of word64(i) * bound. Each value's probability is
-  /// off by less than 2^-64. `bound` must be positive.
-  RESEARCHKIT_HOST_DEVICE constexpr std::uint64_t below(std::uint64_t i, std::uint64_t bound) const {
+  /// Uniform in {0, ..., bound - 1}: the upper half of word64(i) * bound. Each value's probability
+  /// is off by less than 2^-64. `bound` must be positive.
+  RESEARCHKIT_HOST_DEVICE constexpr std::uint64_t below(std::uint64_t i,
+                                                        std::uint64_t bound) const {
     return multiply_high(word64(i), bound);
   }
   /// Standard normal, by Box and Muller in double: numbers 2 j and 2 j + 1 are r cos and r sin of

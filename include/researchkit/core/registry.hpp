@@ -85,6 +85,8 @@ class Operator {
   /// Floating-point operations that the plain loops do in this call (its real inputs must be
   /// float64); nothing for operators that are not templates over Real.
   std::optional<double> count_flops(const Context& ctx, const Arguments& arguments) const;
+  /// How far run() may be from reference().
+  const Tolerance& tolerance() const { return tolerance_; }
   /// Makes a random call legal; does nothing for an operator without `arbitrary`.
   void arbitrary(Arbitrary& call) const {
     if (arbitrary_ != nullptr) arbitrary_(call);
@@ -98,6 +100,7 @@ class Operator {
 
   std::vector<detail::Variant> variants_;
   std::optional<detail::Variant> counted_;
+  Tolerance tolerance_;
   void (*arbitrary_)(Arbitrary&) = nullptr;
 };
 
@@ -112,7 +115,7 @@ class Registry {
     Operator op;
     op.variants_ = {detail::Variant::of<Op<float>>(), detail::Variant::of<Op<double>>()};
     op.counted_ = detail::Variant::of<Op<Counted>, false>();
-    add_arbitrary<Op<float>>(op);
+    add_test_hooks<Op<float>>(op);
     insert(std::move(op));
   }
   /// Registers an operator without a Real type.
@@ -121,7 +124,7 @@ class Registry {
     static_assert(OperatorStruct<Op>);
     Operator op;
     op.variants_ = {detail::Variant::of<Op>()};
-    add_arbitrary<Op>(op);
+    add_test_hooks<Op>(op);
     insert(std::move(op));
   }
 
@@ -134,7 +137,8 @@ class Registry {
 
  private:
   template <class Op>
-  static void add_arbitrary(Operator& op) {
+  static void add_test_hooks(Operator& op) {
+    if constexpr (requires { Tolerance(Op::tolerance); }) op.tolerance_ = Op::tolerance;
     if constexpr (requires(Arbitrary & call) { Op::arbitrary(call); })
       op.arbitrary_ = &Op::arbitrary;
   }

@@ -23,8 +23,8 @@ std::string simd_target();
 /// RESEARCHKIT_SIMD_TARGET, read before the first kernel runs, does the same from outside.
 void force_simd_target(std::string_view name);
 
-/// Reads RESEARCHKIT_SIMD_TARGET once. Every kernel calls it before its first dispatch; throws Error
-/// if the variable names an instruction set that cannot run here.
+/// Reads RESEARCHKIT_SIMD_TARGET once. Every kernel calls it before its first dispatch; throws
+/// Error if the variable names an instruction set that cannot run here.
 void initialize_simd();
 
 }  // namespace researchkit
