@@ -167,10 +167,12 @@ template <class Real>
 bool all_finite(const Real* points, std::int64_t rows, std::int64_t row_stride,
                 std::int64_t columns, const std::uint8_t* mask = nullptr);
 
-extern template bool all_finite<float>(const float*, std::int64_t, std::int64_t, std::int64_t,
-                                       const std::uint8_t*);
-extern template bool all_finite<double>(const double*, std::int64_t, std::int64_t, std::int64_t,
-                                        const std::uint8_t*);
+template <>
+bool all_finite<float>(const float* points, std::int64_t rows, std::int64_t row_stride,
+                       std::int64_t columns, const std::uint8_t* mask);
+template <>
+bool all_finite<double>(const double* points, std::int64_t rows, std::int64_t row_stride,
+                        std::int64_t columns, const std::uint8_t* mask);
 
 /// The height that `height = -1` stands for: 0 below 256 points, else floor(log2(n / 64)) in 1..12.
 int automatic_height(std::int64_t n);

@@ -1,0 +1,523 @@
+// The samplers on the columns: plain loop, and the tree of wide nodes.
+//
+// Per sample: test 32 slots of the root, then of the few child nodes that may change, read the one
+// or two buckets whose farthest point changes (a hundred points each), and take the maximum on the
+// way back. Limit: this dependent chain, not the bytes (see docs/performance/fusefps.md).
+
+#if defined(RESEARCHKIT_FUSEFPS_ENGINE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef RESEARCHKIT_FUSEFPS_ENGINE_INL_H_
+#undef RESEARCHKIT_FUSEFPS_ENGINE_INL_H_
+#else
+#define RESEARCHKIT_FUSEFPS_ENGINE_INL_H_
+#endif
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <utility>
+
+#include "kernels/cpu/fusefps/sweeps-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace researchkit::fusefps::detail {
+namespace HWY_NAMESPACE {
+
+template <class T, int kDims, bool kFma, bool kAssign>
+class Engine : public Sweeps<T, kDims, kFma, kAssign> {
+  using Base = Sweeps<T, kDims, kFma, kAssign>;
+  using typename Base::D;
+  using typename Base::V;
+  using Base::kLanes;
+  using Base::kMaxGroup;
+  using Base::s_;
+
+ public:
+  explicit Engine(State<T>& state) : Base(state) {}
+
+  void load(const Cloud<T>& cloud) {
+    copy_points(cloud);
+    if (s_.n == 0) return;
+    if (kAssign) std::fill_n(s_.assignment, s_.n, -1);
+    this->box(0, s_.n, s_.box_lo, s_.box_hi, 1);
+    s_.set_scale();
+  }
+
+  std::int64_t take(std::int64_t wanted, std::int32_t* indices, T* distances) {
+    if (s_.options.algorithm == Algorithm::vanilla) return take_plain(wanted, indices, distances);
+    std::int64_t taken = 0;
+    while (taken < wanted && !s_.finished) {
+      if (!s_.tree_exists) {
+        grow_tree();
+      } else if (s_.unapplied > 0) {
+        apply_newest();
+      }
+      s_.unapplied = 0;
+      const auto root = node(0);
+      const int top = root.top();
+      const T distance = root.far_distance()[top];
+      if (distance < s_.spacing_squared) {
+        s_.finished = true;
+        break;
+      }
+      const std::int64_t position = root.position()[top];
+      indices[taken] = select(position, distance);
+      if (distances != nullptr) distances[taken] = distance;
+      ++taken;
+    }
+    return taken;
+  }
+
+  void coverage(T* min_dist, std::int32_t* nearest) {
+    if (!s_.tree_exists) {
+      cover_range(0, s_.n, -1, min_dist, nearest);
+      return;
+    }
+    for (std::int32_t number = 0; number < s_.nodes; ++number) {
+      const auto at = node(number);
+      for (int slot = 0; slot < at.used(); ++slot) {
+        if ((at.inner() >> slot & 1) != 0) continue;
+        cover_range(at.begin()[slot], at.count()[slot], at.link()[slot], min_dist, nearest);
+      }
+    }
+  }
+
+ private:
+  using Slots = Node<T, kDims>;
+
+  Slots node(std::int32_t number) const {
+    return {s_.node_pool.template as<std::byte>() + static_cast<std::size_t>(number) * node_bytes(),
+            s_.m};
+  }
+  std::size_t node_bytes() const {
+    return kDims > 0 ? Node<T, 0>::bytes(kDims) : s_.node_bytes;
+  }
+
+  void copy_points(const Cloud<T>& cloud) {
+    const int dims = this->dims();
+    std::int64_t at = 0;
+    for (std::int64_t i = 0; i < cloud.rows; ++i) {
+      if (cloud.mask != nullptr && cloud.mask[i] == 0) continue;
+      for (int a = 0; a < dims; ++a) s_.column(a)[at] = cloud.points[i * cloud.row_stride + a];
+      s_.distance[at] = cloud.initial_distance == nullptr ? std::numeric_limits<T>::infinity()
+                                                          : cloud.initial_distance[i];
+      s_.index[at++] = static_cast<std::int32_t>(i);
+    }
+  }
+
+  // Appends the point to the samples; returns its original index.
+  HWY_INLINE std::int32_t select(std::int64_t position, T distance) {
+    T* coordinates = s_.samples + s_.chosen * this->dims();
+    for (int a = 0; a < this->dims(); ++a) coordinates[a] = s_.column(a)[position];
+    if (s_.options.distinct) s_.distance[position] = T(-1);
+    if constexpr (kAssign) {
+      if (distance > 0 || s_.assignment[position] < 0) {
+        s_.assignment[position] = static_cast<std::int32_t>(s_.chosen);
+      }
+    }
+    ++s_.chosen;
+    s_.unapplied = 1;
+    return s_.index[position];
+  }
+
+  std::int64_t take_plain(std::int64_t wanted, std::int32_t* indices, T* distances) {
+    std::int64_t taken = 0;
+    while (taken < wanted && !s_.finished) {
+      const auto far = apply_range(0, s_.n, s_.chosen - s_.unapplied, s_.chosen);
+      count_pass(s_.unapplied, s_.n, false);
+      s_.unapplied = 0;
+      if (far.distance < s_.spacing_squared) {
+        s_.finished = true;
+        break;
+      }
+      indices[taken] = select(far.position, far.distance);
+      if (distances != nullptr) distances[taken] = far.distance;
+      ++taken;
+    }
+    return taken;
+  }
+
+  // Applies the samples first..last-1 to a range.
+  Farthest<T> apply_range(std::int64_t begin, std::int64_t count, std::int64_t first,
+                          std::int64_t last) {
+    std::int32_t group[kMaxGroup];
+    for (;;) {
+      const int size = static_cast<int>(std::min<std::int64_t>(last - first, kMaxGroup));
+      for (int r = 0; r < size; ++r) group[r] = static_cast<std::int32_t>(first + r);
+      first += size;
+      if (first >= last) return this->update_and_find(begin, count, group, size);
+      this->update(begin, count, group, size);
+    }
+  }
+
+  // D and assignment of a range with the ring of `newest` and the unapplied samples, to the original
+  // rows. The state stays as it is.
+  void cover_range(std::int64_t begin, std::int64_t count, std::int32_t newest, T* min_dist,
+                   std::int32_t* nearest) const {
+    alignas(64) T sums[Base::kTile], distance[Base::kTile];
+    std::int32_t assigned[Base::kTile];
+    for (std::int64_t tile = 0; tile < count; tile += Base::kTile) {
+      const std::int64_t size = std::min(Base::kTile, count - tile), at = begin + tile;
+      std::copy_n(s_.distance + at, size, distance);
+      if constexpr (kAssign) std::copy_n(s_.assignment + at, size, assigned);
+      const auto see = [&](std::int32_t ordinal) HWY_ATTR {
+        this->tile_distances(at, size, this->sample(ordinal), sums);
+        this->keep_nearest(size, sums, ordinal, distance, kAssign ? assigned : nullptr);
+      };
+      if (newest >= 0) {
+        std::int32_t element = newest;
+        do {
+          element = s_.waiting[element].next;
+          see(s_.waiting[element].sample);
+        } while (element != newest);
+      }
+      for (auto ordinal = s_.chosen - s_.unapplied; ordinal < s_.chosen; ++ordinal) {
+        see(static_cast<std::int32_t>(ordinal));
+      }
+      for (std::int64_t i = 0; i < size; ++i) {
+        const std::int32_t to = s_.index[at + i];
+        if (min_dist != nullptr) min_dist[to] = std::max(distance[i], T(0));
+        if (nearest != nullptr) nearest[to] = kAssign ? assigned[i] : -1;
+      }
+    }
+  }
+
+  void count_pass(std::int64_t refs, std::int64_t count, bool split) {
+    auto& c = s_.counts;
+    ++c.passes;
+    c.refs_applied += refs;
+    c.points_read += count;
+    c.distance_computations += refs * count;
+    (split ? c.points_moved : c.dist_written) += count;
+  }
+
+  // ---- the tree
+
+  void grow_tree() {
+    s_.tree_exists = true;
+    s_.clear_tree();
+    s_.counts.build_points_read += s_.n;
+    const auto far = apply_range(0, s_.n, 0, s_.chosen);
+    const auto root = node(s_.new_node(0));
+    root.used() = 1;
+    s_.buckets = 1;
+    for (int a = 0; a < this->dims(); ++a) {
+      root.lo(a)[0] = s_.box_lo[a];
+      root.hi(a)[0] = s_.box_hi[a];
+    }
+    set_bucket(root, 0, 0, s_.n, 0);
+    set_farthest(root, 0, far);
+    if (s_.options.algorithm == Algorithm::fused) {
+      const bool split = split_bucket(0, 0);
+      count_pass(s_.chosen, s_.n, split);
+      s_.forced_passes = 1;
+    } else {
+      build();
+      s_.forced_passes = s_.buckets;
+      s_.counts.passes += s_.buckets;
+      s_.counts.refs_applied += s_.buckets * s_.chosen;
+      s_.counts.points_read += s_.n;
+      s_.counts.dist_written += s_.n;
+      s_.counts.distance_computations += s_.n * s_.chosen;
+    }
+    aggregate_below(0);
+  }
+
+  // The separate construction, level by level, so that the wide nodes fill evenly.
+  void build() {
+    for (int depth = 0; depth < s_.height; ++depth) {
+      const auto existing = static_cast<std::int32_t>(s_.nodes);
+      for (std::int32_t number = 0; number < existing; ++number) {
+        const int used = node(number).used();
+        for (int slot = 0; slot < used; ++slot) {
+          const auto at = node(number);
+          if ((at.inner() >> slot & 1) != 0 || at.depth()[slot] != depth) continue;
+          const std::int64_t count = at.count()[slot];
+          if (!split_bucket(number, slot)) continue;
+          s_.counts.build_points_read += count;
+          s_.counts.build_points_written += count;
+        }
+      }
+    }
+  }
+
+  void aggregate_below(std::int32_t number) {
+    const auto at = node(number);
+    for (std::uint64_t rest = at.inner(); rest != 0; rest &= rest - 1) {
+      const int slot = std::countr_zero(rest);
+      aggregate_below(at.link()[slot]);
+      adopt(at, slot);
+    }
+    aggregate(at);
+  }
+
+  static HWY_INLINE void set_bucket(Slots at, int slot, std::int64_t begin, std::int64_t count,
+                                    int depth) {
+    at.begin()[slot] = static_cast<std::int32_t>(begin);
+    at.count()[slot] = static_cast<std::int32_t>(count);
+    at.link()[slot] = -1;
+    at.depth()[slot] = static_cast<std::uint8_t>(depth);
+  }
+
+  HWY_INLINE void set_farthest(Slots at, int slot, Farthest<T> far) {
+    at.far_distance()[slot] = far.distance;
+    at.position()[slot] = static_cast<std::int32_t>(far.position);
+    for (int a = 0; a < this->dims(); ++a) at.far(a)[slot] = s_.column(a)[far.position];
+  }
+
+  // Takes over the farthest point of the child node in this slot.
+  HWY_INLINE void adopt(Slots at, int slot) {
+    const auto child = node(at.link()[slot]);
+    const int top = child.top();
+    at.far_distance()[slot] = child.far_distance()[top];
+    at.position()[slot] = child.position()[top];
+  }
+
+  // Finds the slot with the largest D, the lowest original index among equals.
+  HWY_INLINE void aggregate(Slots at) {
+    const D d;
+    const T* HWY_RESTRICT distance = at.far_distance();
+    V largest = hn::Load(d, distance);
+    for (int i = static_cast<int>(kLanes); i < kSlots; i += static_cast<int>(kLanes)) {
+      largest = hn::Max(largest, hn::Load(d, distance + i));
+    }
+    largest = hn::MaxOfLanes(d, largest);
+    std::uint64_t equal = 0;
+    for (int i = 0; i < kSlots; i += static_cast<int>(kLanes)) {
+      equal |= mask_bits(d, hn::Eq(hn::Load(d, distance + i), largest)) << i;
+    }
+    int top = std::countr_zero(equal);
+    if (HWY_UNLIKELY((equal & (equal - 1)) != 0)) {
+      for (std::uint64_t rest = equal & (equal - 1); rest != 0; rest &= rest - 1) {
+        const int slot = std::countr_zero(rest);
+        if (s_.index[at.position()[slot]] < s_.index[at.position()[top]]) top = slot;
+      }
+    }
+    at.top() = top;
+  }
+
+  HWY_INLINE void apply_newest() {
+    s_.counts.bucket_tests += s_.buckets;
+    const auto root = node(0);
+    if (HWY_UNLIKELY(!(root.far_distance()[root.top()] > 0))) {
+      pass_owner(0);
+    } else {
+      visit(0, s_.samples + (s_.chosen - 1) * this->dims());
+    }
+  }
+
+  // All distances are 0: no bucket can change, but the owner of the newest sample is read anyway,
+  // or the same point would be chosen for ever.
+  void pass_owner(std::int32_t number) {
+    const int slot = node(number).top();
+    if ((node(number).inner() >> slot & 1) != 0) {
+      pass_owner(node(number).link()[slot]);
+      adopt(node(number), slot);
+    } else {
+      defer(node(number), slot);
+      pass(number, slot);
+    }
+    aggregate(node(number));
+  }
+
+  // Slots that can change (bound (6) below D) and slots whose farthest point changes (7).
+  HWY_INLINE void test(Slots at, const T* HWY_RESTRICT sample, std::uint64_t* can_change,
+                       std::uint64_t* changes) const {
+    const D d;
+    std::uint64_t keep = 0, nearer = 0;
+    for (int i = 0; i < kSlots; i += static_cast<int>(kLanes)) {
+      V bound = hn::Zero(d), distance = hn::Zero(d);
+      for (int a = 0; a < this->dims(); ++a) {
+        const V s = hn::Set(d, sample[a]);
+        const V below = hn::Sub(hn::Load(d, at.lo(a) + i), s);
+        const V above = hn::Sub(s, hn::Load(d, at.hi(a) + i));
+        const V gap = hn::Max(hn::Max(below, above), hn::Zero(d));
+        const V t = hn::Sub(hn::Load(d, at.far(a) + i), s);
+        bound = a == 0 ? hn::Mul(gap, gap) : add_square<kFma>(d, gap, bound);
+        distance = a == 0 ? hn::Mul(t, t) : add_square<kFma>(d, t, distance);
+      }
+      const V far = hn::Load(d, at.far_distance() + i);
+      keep |= mask_bits(d, hn::Lt(bound, far)) << i;
+      nearer |= mask_bits(d, hn::Lt(distance, far)) << i;
+    }
+    *can_change = keep;
+    *changes = keep & nearer;
+  }
+
+  // Brings the newest sample to everything below a node; true if the node's maximum may differ.
+  bool visit(std::int32_t number, const T* HWY_RESTRICT sample) {
+    std::uint64_t can_change, changes;
+    const auto here = node(number);
+    test(here, sample, &can_change, &changes);
+    const std::uint64_t inner = here.inner();
+    std::uint64_t read = changes & ~inner;
+    bool changed = read != 0;
+    for (std::uint64_t rest = can_change & ~inner; rest != 0; rest &= rest - 1) {
+      const int slot = std::countr_zero(rest);
+      defer(node(number), slot);
+      if (read >> slot & 1) continue;
+      if (s_.options.ref_buffer > 0 && waiting_count(node(number), slot) >= s_.options.ref_buffer) {
+        read |= std::uint64_t{1} << slot;
+        changed = true;
+      } else {
+        ++s_.counts.deferred;
+      }
+    }
+    for (std::uint64_t rest = can_change & inner; rest != 0; rest &= rest - 1) {
+      const int slot = std::countr_zero(rest);
+      if (visit(node(number).link()[slot], sample)) {
+        adopt(node(number), slot);
+        changed = true;
+      }
+    }
+    for (; read != 0; read &= read - 1) pass(number, std::countr_zero(read));
+    if (changed) aggregate(node(number));
+    return changed;
+  }
+
+  // Puts the newest sample into a bucket's ring.
+  HWY_INLINE void defer(Slots at, int slot) {
+    const std::int32_t element = s_.new_waiting();
+    const std::int32_t newest = at.link()[slot];
+    auto& added = s_.waiting[element];
+    added.sample = static_cast<std::int32_t>(s_.chosen - 1);
+    added.next = element;
+    if (newest >= 0) added.next = std::exchange(s_.waiting[newest].next, element);
+    at.link()[slot] = element;
+  }
+
+  std::int64_t waiting_count(Slots at, int slot) const {
+    const std::int32_t newest = at.link()[slot];
+    std::int64_t count = 1;
+    for (auto i = s_.waiting[newest].next; i != newest; i = s_.waiting[i].next) ++count;
+    return count;
+  }
+
+  // Applies what waits for a bucket, oldest first, then splits it or finds its farthest point.
+  HWY_INLINE void pass(std::int32_t number, int slot) {
+    const auto at = node(number);
+    const std::int64_t begin = at.begin()[slot], count = at.count()[slot];
+    const std::int32_t newest = std::exchange(at.link()[slot], -1);
+    std::int32_t group[kMaxGroup];
+    std::int64_t refs = 0;
+    std::int32_t element = s_.waiting[newest].next;
+    const std::int32_t oldest = element;
+    int size = 0;
+    for (;;) {
+      group[size++] = s_.waiting[element].sample;
+      ++refs;
+      if (element == newest) break;
+      element = s_.waiting[element].next;
+      if (size == kMaxGroup) {
+        this->update(begin, count, group, size);
+        size = 0;
+      }
+    }
+    s_.waiting[newest].next = s_.waiting_free;
+    s_.waiting_free = oldest;
+    bool split = false;
+    if (s_.options.algorithm == Algorithm::fused && may_split(at, slot)) {
+      this->update(begin, count, group, size);
+      split = split_bucket(number, slot);
+      if (!split) set_farthest(node(number), slot, this->find(begin, count));
+    } else {
+      set_farthest(at, slot, this->update_and_find(begin, count, group, size));
+    }
+    count_pass(refs, count, split);
+  }
+
+  HWY_INLINE bool may_split(Slots at, int slot) const {
+    return at.depth()[slot] < s_.height && at.count()[slot] > s_.leaf_size;
+  }
+
+  // Splits a bucket if the rules allow it: the halves stay in this node, or become a child node
+  // when it is full.
+  bool split_bucket(std::int32_t number, int slot) {
+    auto at = node(number);
+    int axis = 0;
+    if (!may_split(at, slot) || !s_.widest_axis(at.lo(0) + slot, at.hi(0) + slot, kSlots, &axis)) {
+      return false;
+    }
+    const std::int64_t begin = at.begin()[slot], count = at.count()[slot];
+    std::int64_t lefts;
+    if (s_.options.split_rule == SplitRule::median) {
+      lefts = this->partition_median(axis, begin, count);
+    } else {
+      const bool mean = s_.options.split_rule == SplitRule::mean;
+      const T plane = s_.split_value(axis, at.lo(axis)[slot], at.hi(axis)[slot],
+                                     mean ? this->quantised_sum(axis, begin, count) : 0.0, count);
+      lefts = this->count_less(axis, begin, count, plane);
+      this->partition(axis, begin, count, plane, lefts);
+    }
+    const int depth = at.depth()[slot] + 1;
+    int left = slot, right;
+    const bool full = at.used() >= s_.level_capacity[std::min<int>(at.level(), kLevels - 1)];
+    if (full) {
+      const std::int32_t child = s_.new_node(at.level() + 1);
+      at = node(number);
+      at.inner() |= std::uint64_t{1} << slot;
+      at.link()[slot] = child;
+      at = node(child);
+      at.used() = 2;
+      left = 0;
+      right = 1;
+    } else {
+      right = at.used()++;
+    }
+    const std::int64_t to = s_.other_half(begin);
+    add_child(at, left, to, lefts, depth);
+    add_child(at, right, to + lefts, count - lefts, depth);
+    if (full) {
+      aggregate(at);
+      adopt(node(number), slot);
+    }
+    ++s_.buckets;
+    ++s_.counts.splits;
+    s_.counts.max_depth = std::max<std::int64_t>(s_.counts.max_depth, depth);
+    return true;
+  }
+
+  void add_child(Slots at, int slot, std::int64_t begin, std::int64_t count, int depth) {
+    set_bucket(at, slot, begin, count, depth);
+    this->box(begin, count, at.lo(0) + slot, at.hi(0) + slot, kSlots);
+    set_farthest(at, slot, this->find(begin, count));
+  }
+
+  static constexpr int kLevels = kSlotBits * 4;
+};
+
+/// Entry points of one combination of template arguments.
+template <class T, int kDims, bool kFma, bool kAssign>
+struct Entry {
+  using E = Engine<T, kDims, kFma, kAssign>;
+  static void load(State<T>& state, const Cloud<T>& cloud) { E(state).load(cloud); }
+  static std::int64_t take(State<T>& state, std::int64_t wanted, std::int32_t* indices,
+                           T* distances) {
+    return E(state).take(wanted, indices, distances);
+  }
+  static void coverage(State<T>& state, T* min_dist, std::int32_t* assignment) {
+    E(state).coverage(min_dist, assignment);
+  }
+  static constexpr Kernels<T> kTable{&load, &take, &coverage};
+};
+
+template <class T, bool kFma, bool kAssign>
+const Kernels<T>* find_kernels(int dims) {
+  switch (dims) {
+    case 2: return &Entry<T, 2, kFma, kAssign>::kTable;
+    case 3: return &Entry<T, 3, kFma, kAssign>::kTable;
+    case 4: return &Entry<T, 4, kFma, kAssign>::kTable;
+    default: return &Entry<T, 0, kFma, kAssign>::kTable;
+  }
+}
+
+template <class T, bool kFma>
+const Kernels<T>* find_kernels(int dims, bool track_assignment) {
+  return track_assignment ? find_kernels<T, kFma, true>(dims) : find_kernels<T, kFma, false>(dims);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace researchkit::fusefps::detail
+HWY_AFTER_NAMESPACE();
+
+#endif  // include guard per target

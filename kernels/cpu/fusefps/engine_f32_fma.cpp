@@ -1,0 +1,33 @@
+// The samplers' kernels for float, fused multiply-add (2), for each instruction set.
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/fusefps/engine_f32_fma.cpp"
+#include <hwy/foreach_target.h>
+
+#include "kernels/cpu/fusefps/engine-inl.h"
+#include "researchkit/core/simd.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace researchkit::fusefps::detail {
+namespace HWY_NAMESPACE {
+
+const Kernels<float>* find_f32_fma(int dims, bool track_assignment) {
+  return find_kernels<float, true>(dims, track_assignment);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace researchkit::fusefps::detail
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace researchkit::fusefps::detail {
+
+HWY_EXPORT(find_f32_fma);
+
+const Kernels<float>& kernels_f32_fma(int dims, bool track_assignment) {
+  initialize_simd();
+  return *HWY_DYNAMIC_DISPATCH(find_f32_fma)(dims, track_assignment);
+}
+
+}  // namespace researchkit::fusefps::detail
+#endif

@@ -1,0 +1,437 @@
+// Sweeps over a range of points: distances, farthest point, box, quantised sum, stable partition.
+//
+// Memory: an update reads (d + 1) columns and writes D. A split reads one column twice more and
+// moves d + 2 columns once. Limits: three sub, three mul, two add and a min per point, sample and
+// 3-D float vector, so a bucket of a hundred points is bound by the latency of its loads.
+
+#if defined(RESEARCHKIT_FUSEFPS_SWEEPS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef RESEARCHKIT_FUSEFPS_SWEEPS_INL_H_
+#undef RESEARCHKIT_FUSEFPS_SWEEPS_INL_H_
+#else
+#define RESEARCHKIT_FUSEFPS_SWEEPS_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "kernels/cpu/fusefps/state.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace researchkit::fusefps::detail {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class D, class Mask>
+HWY_INLINE std::uint64_t mask_bits(D d, Mask mask) {
+  alignas(8) std::uint8_t bytes[8] = {};
+  hn::StoreMaskBits(d, mask, bytes);
+  std::uint64_t bits;
+  std::memcpy(&bits, bytes, sizeof(bits));
+  return bits;
+}
+
+/// sum + t * t, rounded twice (1) or once (2). Targets without fused instructions call std::fma.
+template <bool kFma, class D, class V>
+HWY_INLINE V add_square(D d, V t, V sum) {
+  if constexpr (!kFma) {
+    return hn::Add(sum, hn::Mul(t, t));
+  } else {
+#if HWY_NATIVE_FMA
+    (void)d;
+    return hn::MulAdd(t, t, sum);
+#else
+    using T = hn::TFromD<D>;
+    alignas(64) T ts[hn::MaxLanes(D())], sums[hn::MaxLanes(D())];
+    hn::Store(t, d, ts);
+    hn::Store(sum, d, sums);
+    for (std::size_t i = 0; i < hn::MaxLanes(D()); ++i) sums[i] = std::fma(ts[i], ts[i], sums[i]);
+    return hn::Load(d, sums);
+#endif
+  }
+}
+
+/// The largest D of a range and its first position.
+template <class T>
+struct Farthest {
+  T distance;
+  std::int64_t position;
+};
+
+/// Lane-wise running maximum that remembers the block where each lane was set.
+template <class T>
+struct FarthestTracker {
+  using D = hn::ScalableTag<T>;
+  using DI = hn::RebindToSigned<D>;
+  using TI = hn::TFromD<DI>;
+
+  hn::Vec<D> best;
+  hn::Vec<DI> block;
+
+  // Taken points have D = -1.
+  HWY_INLINE FarthestTracker() : best(hn::Set(D(), T(-2))), block(hn::Zero(DI())) {}
+
+  HWY_INLINE void see(hn::Vec<D> distance, std::int64_t at) {
+    const auto larger = hn::Gt(distance, best);
+    best = hn::Max(distance, best);
+    block = hn::IfThenElse(hn::RebindMask(DI(), larger), hn::Set(DI(), static_cast<TI>(at)), block);
+  }
+
+  HWY_INLINE Farthest<T> resolve() const {
+    const auto largest = hn::MaxOfLanes(D(), best);
+    std::uint64_t lanes = mask_bits(D(), hn::Eq(best, largest));
+    alignas(64) TI blocks[hn::MaxLanes(D())];
+    hn::Store(block, DI(), blocks);
+    std::int64_t first = std::numeric_limits<std::int64_t>::max();
+    do {
+      const int lane = std::countr_zero(lanes);
+      first = std::min(first, static_cast<std::int64_t>(blocks[lane]) + lane);
+      lanes &= lanes - 1;
+    } while (lanes != 0);
+    return {hn::GetLane(largest), first};
+  }
+};
+
+template <class T, int kDims, bool kFma, bool kAssign>
+class Sweeps {
+ public:
+  using D = hn::ScalableTag<T>;
+  using V = hn::Vec<D>;
+  static constexpr std::int64_t kLanes = hn::MaxLanes(D());
+  static constexpr int kMaxGroup = 4;
+  static constexpr std::int64_t kTile = 256;
+
+  explicit Sweeps(State<T>& state) : s_(state) {}
+
+ protected:
+  State<T>& s_;
+
+  HWY_INLINE int dims() const { return kDims > 0 ? kDims : s_.m; }
+  HWY_INLINE const T* sample(std::int64_t ordinal) const { return s_.samples + ordinal * dims(); }
+
+  /// D of range [begin, begin + count) with `refs` samples applied, and where its maximum lies.
+  HWY_INLINE Farthest<T> update_and_find(std::int64_t begin, std::int64_t count,
+                                         const std::int32_t* ordinals, int refs) {
+    if constexpr (kDims > 0 && !kAssign) {
+      switch (refs) {
+        case 0: return find(begin, count);
+        case 1: return sweep_group<1, true>(begin, count, ordinals);
+        case 2: return sweep_group<2, true>(begin, count, ordinals);
+        case 3: return sweep_group<3, true>(begin, count, ordinals);
+        default: return sweep_group<4, true>(begin, count, ordinals);
+      }
+    } else {
+      update(begin, count, ordinals, refs);
+      return find(begin, count);
+    }
+  }
+
+  /// The same without looking for the maximum.
+  HWY_INLINE void update(std::int64_t begin, std::int64_t count, const std::int32_t* ordinals,
+                         int refs) {
+    if constexpr (kDims > 0 && !kAssign) {
+      switch (refs) {
+        case 0: return;
+        case 1: sweep_group<1, false>(begin, count, ordinals); return;
+        case 2: sweep_group<2, false>(begin, count, ordinals); return;
+        case 3: sweep_group<3, false>(begin, count, ordinals); return;
+        default: sweep_group<4, false>(begin, count, ordinals); return;
+      }
+    } else {
+      for (int r = 0; r < refs; ++r) update_one(begin, count, ordinals[r]);
+    }
+  }
+
+  /// Largest D of the range.
+  Farthest<T> find(std::int64_t begin, std::int64_t count) const {
+    const D d;
+    const T* HWY_RESTRICT distance = s_.distance + begin;
+    FarthestTracker<T> tracker;
+    std::int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) tracker.see(hn::LoadU(d, distance + i), i);
+    if (i < count) {
+      const auto valid = hn::FirstN(d, static_cast<std::size_t>(count - i));
+      tracker.see(hn::IfThenElse(valid, hn::LoadU(d, distance + i), hn::Set(d, T(-2))), i);
+    }
+    const auto far = tracker.resolve();
+    return {far.distance, begin + far.position};
+  }
+
+  /// Box of the range, to lo[axis * stride] and hi[axis * stride].
+  void box(std::int64_t begin, std::int64_t count, T* lo, T* hi, std::int64_t stride) const {
+    const D d;
+    for (int a = 0; a < dims(); ++a) {
+      const T* HWY_RESTRICT x = s_.column(a) + begin;
+      V smallest = hn::Set(d, x[0]), largest = smallest;
+      std::int64_t i = 0;
+      for (; i + kLanes <= count; i += kLanes) {
+        const V v = hn::LoadU(d, x + i);
+        smallest = hn::Min(smallest, v);
+        largest = hn::Max(largest, v);
+      }
+      if (i < count) {
+        const auto valid = hn::FirstN(d, static_cast<std::size_t>(count - i));
+        const V v = hn::IfThenElse(valid, hn::LoadU(d, x + i), smallest);
+        smallest = hn::Min(smallest, v);
+        largest = hn::Max(largest, hn::IfThenElse(valid, v, largest));
+      }
+      lo[a * stride] = hn::GetLane(hn::MinOfLanes(d, smallest));
+      hi[a * stride] = hn::GetLane(hn::MaxOfLanes(d, largest));
+    }
+  }
+
+  /// Sum of the fixed-point coordinates (9). Every partial sum is an integer below 2^53: exact in
+  /// any order.
+  double quantised_sum(int axis, std::int64_t begin, std::int64_t count) const {
+    const hn::ScalableTag<double> dd;
+    constexpr std::int64_t kWide = hn::MaxLanes(hn::ScalableTag<double>());
+    const hn::Rebind<T, decltype(dd)> dx;
+    const T* HWY_RESTRICT x = s_.column(axis) + begin;
+    const auto quantise = Quantiser(s_.box_lo[axis], s_.scale[axis]);
+    auto sum0 = hn::Zero(dd), sum1 = hn::Zero(dd);
+    std::int64_t i = 0;
+    for (; i + 2 * kWide <= count; i += 2 * kWide) {
+      sum0 = hn::Add(sum0, quantise(load_double(dd, dx, x + i)));
+      sum1 = hn::Add(sum1, quantise(load_double(dd, dx, x + i + kWide)));
+    }
+    for (; i < count; i += kWide) {
+      const auto valid = hn::FirstN(dd, static_cast<std::size_t>(std::min(count - i, kWide)));
+      sum0 = hn::Add(sum0, hn::IfThenElseZero(valid, quantise(load_double(dd, dx, x + i))));
+    }
+    return hn::GetLane(hn::SumOfLanes(dd, hn::Add(sum0, sum1)));
+  }
+
+  std::int64_t count_less(int axis, std::int64_t begin, std::int64_t count, T plane) const {
+    const D d;
+    const T* HWY_RESTRICT x = s_.column(axis) + begin;
+    const V cut = hn::Set(d, plane);
+    std::size_t less = 0;
+    std::int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+      less += hn::CountTrue(d, hn::Lt(hn::LoadU(d, x + i), cut));
+    }
+    if (i < count) {
+      const auto valid = hn::FirstN(d, static_cast<std::size_t>(count - i));
+      less += hn::CountTrue(d, hn::And(valid, hn::Lt(hn::LoadU(d, x + i), cut)));
+    }
+    return static_cast<std::int64_t>(less);
+  }
+
+  /// Squared distances of at most kTile points to one sample. The columns of many dimensions lie far
+  /// apart, so they are read in tiles, whose sums stay in the first cache.
+  void tile_distances(std::int64_t at, std::int64_t size, const T* HWY_RESTRICT ref,
+                      T* HWY_RESTRICT sums) const {
+    const D d;
+    for (int a = 0; a < dims(); ++a) {
+      const T* HWY_RESTRICT x = s_.column(a) + at;
+      const V r = hn::Set(d, ref[a]);
+      for (std::int64_t i = 0; i < size; i += kLanes) {
+        const V t = hn::Sub(hn::LoadU(d, x + i), r);
+        hn::Store(a == 0 ? hn::Mul(t, t) : add_square<kFma>(d, t, hn::Load(d, sums + i)), d,
+                  sums + i);
+      }
+    }
+  }
+
+  /// distance = min(distance, sums), and `ordinal` where it got smaller.
+  static void keep_nearest(std::int64_t size, const T* HWY_RESTRICT sums, std::int32_t ordinal,
+                           T* HWY_RESTRICT distance, std::int32_t* HWY_RESTRICT nearest) {
+    const D d;
+    if (nearest != nullptr) {
+      for (std::int64_t i = 0; i < size; ++i) {
+        nearest[i] = sums[i] < distance[i] ? ordinal : nearest[i];
+      }
+    }
+    for (std::int64_t i = 0; i < size; i += kLanes) {
+      const auto valid = hn::FirstN(d, static_cast<std::size_t>(std::min(size - i, kLanes)));
+      const V best = hn::Min(hn::LoadU(d, distance + i), hn::Load(d, sums + i));
+      hn::BlendedStore(best, valid, d, distance + i);
+    }
+  }
+
+  /// Moves the range to the other half: its lower half by (coordinate, position) first. Returns how
+  /// many that are.
+  std::int64_t partition_median(int axis, std::int64_t begin, std::int64_t count) {
+    const std::int64_t to = s_.other_half(begin), lefts = count / 2;
+    const T* x = s_.column(axis) + begin;
+    T* sorted = s_.distance + to;  // free until D moves there below
+    std::copy_n(x, count, sorted);
+    std::nth_element(sorted, sorted + lefts, sorted + count);
+    const T middle = sorted[lefts];
+    std::int64_t equal_lefts = lefts - count_less(axis, begin, count, middle);
+    std::int64_t left = to, right = to + lefts;
+    for (std::int64_t from = begin; from < begin + count; ++from) {
+      const T value = s_.column(axis)[from];
+      const bool goes_left = value < middle || (value == middle && equal_lefts-- > 0);
+      const std::int64_t at = goes_left ? left++ : right++;
+      for (int a = 0; a < dims(); ++a) s_.column(a)[at] = s_.column(a)[from];
+      s_.distance[at] = s_.distance[from];
+      s_.index[at] = s_.index[from];
+      if constexpr (kAssign) s_.assignment[at] = s_.assignment[from];
+    }
+    return lefts;
+  }
+
+  /// Moves the range to the other half: coordinates below `plane` first, both sides in order.
+  void partition(int axis, std::int64_t begin, std::int64_t count, T plane, std::int64_t lefts) {
+    const std::int64_t to = s_.other_half(begin);
+    const D d;
+    const hn::RebindToUnsigned<D> du;
+    const V cut = hn::Set(d, plane);
+    const T* HWY_RESTRICT x = s_.column(axis) + begin;
+    std::int64_t left = 0, right = lefts;
+    for (std::int64_t i = 0; i < count; i += kLanes) {
+      const std::int64_t rest = std::min(count - i, kLanes);
+      const auto below = hn::Lt(hn::LoadU(d, x + i), cut);
+      const auto valid = hn::FirstN(d, static_cast<std::size_t>(rest));
+      const auto to_left = hn::And(valid, below);
+      const auto to_right = hn::AndNot(below, valid);
+      const auto lefts_here = static_cast<std::int64_t>(hn::CountTrue(d, to_left));
+      const Split at{to + left, lefts_here, lefts - left, to + right, rest - lefts_here,
+                     count - right};
+      for (int a = 0; a < dims(); ++a) {
+        T* column = s_.column(a);
+        move(d, hn::LoadU(d, column + begin + i), to_left, to_right, column, at);
+      }
+      move(d, hn::LoadU(d, s_.distance + begin + i), to_left, to_right, s_.distance, at);
+      move_ints(du, s_.index, begin + i, to_left, to_right, at);
+      if constexpr (kAssign) move_ints(du, s_.assignment, begin + i, to_left, to_right, at);
+      left += lefts_here;
+      right += rest - lefts_here;
+    }
+  }
+
+ private:
+  // Where one vector's lanes go: position, how many, and how much room is left on that side.
+  struct Split {
+    std::int64_t left, lefts, left_room, right, rights, right_room;
+  };
+
+  // Of floats everything but the rounding of the difference is exact in double, so that the halves
+  // of (9), which keep the extent of doubles finite, can be folded into the scale.
+  struct Quantiser {
+    using DD = hn::ScalableTag<double>;
+    hn::Vec<DD> origin, scale;
+    HWY_INLINE Quantiser(T lo, double steps)
+        : origin(hn::Set(DD(), std::is_same_v<T, float> ? static_cast<double>(lo)
+                                                        : 0.5 * static_cast<double>(lo))),
+          scale(hn::Set(DD(), std::is_same_v<T, float> ? 0.5 * steps : steps)) {}
+    HWY_INLINE hn::Vec<DD> operator()(hn::Vec<DD> x) const {
+      if constexpr (!std::is_same_v<T, float>) x = hn::Mul(x, hn::Set(DD(), 0.5));
+      return hn::Trunc(hn::Mul(hn::Sub(x, origin), scale));
+    }
+  };
+
+  template <class DD, class DX>
+  static HWY_INLINE hn::Vec<DD> load_double(DD dd, DX dx, const T* from) {
+    if constexpr (std::is_same_v<T, float>) {
+      return hn::PromoteTo(dd, hn::LoadU(dx, from));
+    } else {
+      return hn::LoadU(dd, from);
+    }
+  }
+
+  template <class Tag, class Vector, class Element>
+  static HWY_INLINE void store_first(Tag d, Vector v, Element* to, std::int64_t count,
+                                     std::int64_t room) {
+    // A full store may only spill over what this side will write later.
+    if (HWY_LIKELY(room >= static_cast<std::int64_t>(hn::MaxLanes(d)))) {
+      hn::StoreU(v, d, to);
+    } else {
+      hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, to);
+    }
+  }
+
+  template <class Tag, class Vector, class Mask, class Element>
+  static HWY_INLINE void move(Tag d, Vector v, Mask to_left, Mask to_right, Element* column,
+                              const Split& at) {
+    store_first(d, hn::Compress(v, to_left), column + at.left, at.lefts, at.left_room);
+    store_first(d, hn::Compress(v, to_right), column + at.right, at.rights, at.right_room);
+  }
+
+  template <class DU, class Mask>
+  static HWY_INLINE void move_ints(DU du, std::int32_t* column, std::int64_t from, Mask to_left,
+                                   Mask to_right, const Split& at) {
+    auto* words = reinterpret_cast<std::uint32_t*>(column);
+    const auto left = hn::RebindMask(du, to_left);
+    const auto right = hn::RebindMask(du, to_right);
+    if constexpr (sizeof(T) == sizeof(std::uint32_t)) {
+      move(du, hn::LoadU(du, words + from), left, right, words, at);
+    } else {
+      const hn::Rebind<std::uint32_t, DU> half;
+      const auto v = hn::PromoteTo(du, hn::LoadU(half, words + from));
+      store_first(half, hn::TruncateTo(half, hn::Compress(v, left)), words + at.left, at.lefts,
+                  at.left_room);
+      store_first(half, hn::TruncateTo(half, hn::Compress(v, right)), words + at.right, at.rights,
+                  at.right_room);
+    }
+  }
+
+  template <int kRefs, bool kFind>
+  HWY_INLINE Farthest<T> sweep_group(std::int64_t begin, std::int64_t count,
+                                     const std::int32_t* ordinals) {
+    const D d;
+    V ref[kRefs][kDims > 0 ? kDims : 1];
+    for (int r = 0; r < kRefs; ++r) {
+      for (int a = 0; a < kDims; ++a) ref[r][a] = hn::Set(d, sample(ordinals[r])[a]);
+    }
+    const T* HWY_RESTRICT x[kDims > 0 ? kDims : 1];
+    for (int a = 0; a < kDims; ++a) x[a] = s_.column(a) + begin;
+    T* HWY_RESTRICT distance = s_.distance + begin;
+    const auto nearest = [&](std::int64_t i) HWY_ATTR {
+      V best = hn::LoadU(d, distance + i);
+      V p[kDims > 0 ? kDims : 1];
+      for (int a = 0; a < kDims; ++a) p[a] = hn::LoadU(d, x[a] + i);
+      for (int r = 0; r < kRefs; ++r) {
+        V t = hn::Sub(p[0], ref[r][0]);
+        V sum = hn::Mul(t, t);
+        for (int a = 1; a < kDims; ++a) {
+          t = hn::Sub(p[a], ref[r][a]);
+          sum = add_square<kFma>(d, t, sum);
+        }
+        best = hn::Min(best, sum);
+      }
+      return best;
+    };
+    FarthestTracker<T> tracker;
+    std::int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+      const V best = nearest(i);
+      hn::StoreU(best, d, distance + i);
+      if constexpr (kFind) tracker.see(best, i);
+    }
+    if (i < count) {
+      const auto valid = hn::FirstN(d, static_cast<std::size_t>(count - i));
+      const V best = nearest(i);
+      hn::BlendedStore(best, valid, d, distance + i);
+      if constexpr (kFind) tracker.see(hn::IfThenElse(valid, best, hn::Set(d, T(-2))), i);
+    }
+    if constexpr (!kFind) return {T(0), begin};
+    const auto far = tracker.resolve();
+    return {far.distance, begin + far.position};
+  }
+
+  // One sample, any number of dimensions, with the assignment if it is kept.
+  void update_one(std::int64_t begin, std::int64_t count, std::int32_t ordinal) {
+    alignas(64) T sums[kTile];
+    for (std::int64_t tile = 0; tile < count; tile += kTile) {
+      const std::int64_t size = std::min(kTile, count - tile);
+      const std::int64_t at = begin + tile;
+      tile_distances(at, size, sample(ordinal), sums);
+      keep_nearest(size, sums, ordinal, s_.distance + at, kAssign ? s_.assignment + at : nullptr);
+    }
+  }
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace researchkit::fusefps::detail
+HWY_AFTER_NAMESPACE();
+
+#endif  // include guard per target
