@@ -63,7 +63,13 @@ void bind_tensors(const Schema& schema, ArgumentKind kind, const TensorMap& from
       const ArgumentSpec& spec = schema.arguments[i];
       if (spec.kind != kind || (spec.arity == Arity::map) != maps) continue;
       const TensorMap claimed = claim(schema, spec, from, rest);
-      if (!claimed.empty()) ports[i].tensors->assign(ports[i].member, claimed);
+      if (!claimed.empty()) {
+        ports[i].tensors->assign(ports[i].member, claimed);
+      } else if (kind == ArgumentKind::input && spec.arity == Arity::single && !spec.optional) {
+        refuse(schema, spec.name,
+               fmt::format("a {} tensor of shape [{}]", to_string(spec.dtype), spec.shape_text),
+               "none");
+      }
     }
   }
   for (const auto& [name, tensor] : rest) {

@@ -1,5 +1,6 @@
 // The suite must be able to fail: each operator here has one fault, and the check that exists for
 // it must find it. A sound operator beside them must pass everything.
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -46,8 +47,9 @@ struct Square {
   }
   void validate(const Check& check) const {
     if constexpr (fault == Fault::early_write) {
+      using std::isfinite;
       for (std::int64_t i = 0; i < x.extent(0); ++i) {
-        if (!std::isfinite(x(i))) check.refuse("x", "finite values", "another");
+        if (!isfinite(x(i))) check.refuse("x", "finite values", "another");
         if (y.data_handle() != nullptr) y(i) = x(i);
       }
     }
