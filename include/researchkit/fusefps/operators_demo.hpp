@@ -1,5 +1,6 @@
 #pragma once
 
+#include "researchkit/core/arbitrary.hpp"
 #include "researchkit/core/operator.hpp"
 #include "researchkit/core/parallel.hpp"
 #include "researchkit/fusefps/demo_clouds.hpp"
@@ -42,6 +43,12 @@ struct LidarScan {
   Cost cost() const { return {0, 16.0 * static_cast<double>(n), false}; }
   void run(const Context&) const { generate_lidar_scan(settings(), points); }
   void reference() const { generate_lidar_scan_plainly(settings(), points); }
+  static void arbitrary(Arbitrary& random) {
+    // A scan that keeps hardly any return needs billions of rays: the range stays a usual one.
+    random.call.attributes["n"] = random.integer(1, 300);
+    random.call.attributes["min_range"] = static_cast<double>(random.integer(0, 6));
+    random.call.attributes["max_range"] = static_cast<double>(random.integer(40, 120));
+  }
 
  private:
   LidarScanSettings settings() const {
