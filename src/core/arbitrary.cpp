@@ -49,6 +49,14 @@ double Arbitrary::normal() {
 }
 
 void Arbitrary::draw_sizes(std::int64_t largest) {
+  // Large calls have one long axis and short ones beside it, so that tensors stay small.
+  constexpr std::int64_t kSmall = 24;
+  std::int64_t symbols = 0;
+  for (const ArgumentSpec& spec : schema_.arguments) {
+    symbols += spec.kind == ArgumentKind::input ? static_cast<std::int64_t>(spec.shape.size()) : 0;
+  }
+  std::int64_t until_long_axis =
+      largest > kSmall ? integer(0, std::max<std::int64_t>(symbols / 2, 1)) : -1;
   for (const ArgumentSpec& spec : schema_.arguments) {
     if (spec.kind != ArgumentKind::input) continue;
     for (const Expression& expression : spec.shape) {
@@ -58,6 +66,7 @@ void Arbitrary::draw_sizes(std::int64_t largest) {
       const auto named = unknown ? unknown : expression.solve(sizes, 1);
       if (!named || named->first == "_") continue;
       std::int64_t low = 0, high = largest;
+      if (largest > kSmall && until_long_axis-- != 0) high = 4;
       for (const DimensionSpec& dimension : schema_.dimensions) {
         if (dimension.symbol != named->first) continue;
         std::tie(low, high) = integers_in(dimension.interval, sizes, low, high);

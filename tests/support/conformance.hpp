@@ -30,7 +30,9 @@ Failures gradients_match_differences(const Registry& registry, const Operator& o
 /// Calls made illegal in every way that the schema knows are refused in the argument's name, and
 /// memory given for outputs is not touched.
 Failures illegal_calls_are_refused(const Operator& op);
-/// cost() is the number of operations that the plain loops do, or, flagged as a bound, not less.
+/// cost() is the number of operations that the plain loops do. A cost that depends on the data,
+/// flagged as a bound, has no such number before the run: the operator's own tests hold its
+/// measured_cost().
 Failures cost_matches_counted_flops(const Operator& op);
 
 }  // namespace researchkit::conformance
