@@ -45,6 +45,7 @@ std::optional<Scalar> scalar_from_name(std::string_view name) {
 /// What a header line after the keyword `property` says.
 Property parse_property(std::string_view rest, std::string_view file) {
   Property property;
+  while (!rest.empty() && is_blank(rest.front())) rest.remove_prefix(1);
   const std::string shown = io::printable(rest);
   std::string_view word = take_word(rest);
   if (word == "list") {
@@ -108,6 +109,17 @@ Header parse_header(std::string_view& text, std::string_view file) {
   io::fail(file, "truncated: the header has no end");
 }
 
+std::int64_t load_length(const std::byte* from, Scalar type, std::endian order) {
+  switch (type) {
+    case Scalar::i8: return io::load<std::int8_t>(from, order);
+    case Scalar::u8: return io::load<std::uint8_t>(from, order);
+    case Scalar::i16: return io::load<std::int16_t>(from, order);
+    case Scalar::u16: return io::load<std::uint16_t>(from, order);
+    case Scalar::u32: return io::load<std::uint32_t>(from, order);
+    default: return io::load<std::int32_t>(from, order);
+  }
+}
+
 /// Takes scalars off the data, one after the other, never past their end.
 class Data {
  public:
@@ -139,12 +151,7 @@ class Data {
     }
     const Scalar type = *list.length_type;
     const std::byte* const raw = take(size_of(type));
-    const std::int64_t length = type == Scalar::u8    ? io::load<std::uint8_t>(raw, order())
-                                : type == Scalar::i8  ? io::load<std::int8_t>(raw, order())
-                                : type == Scalar::u16 ? io::load<std::uint16_t>(raw, order())
-                                : type == Scalar::i16 ? io::load<std::int16_t>(raw, order())
-                                : type == Scalar::u32 ? io::load<std::uint32_t>(raw, order())
-                                                      : io::load<std::int32_t>(raw, order());
+    const std::int64_t length = load_length(raw, type, order());
     if (length < 0) io::fail(file_, "a list has the length {}", length);
     skip(static_cast<std::uint64_t>(length), size_of(list.type));
   }

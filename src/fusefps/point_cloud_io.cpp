@@ -88,7 +88,8 @@ std::string text_of(const Tensor& points, bool csv) {
   std::string text;
   if (csv) {
     for (std::int64_t column = 0; column < points.extent(1); ++column) {
-      text += (column == 0 ? "" : ",") + column_name(column);
+      if (column > 0) text += ',';
+      text += column_name(column);
     }
     text += '\n';
   }
