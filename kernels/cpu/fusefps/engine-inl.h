@@ -17,6 +17,8 @@
 #include <limits>
 #include <utility>
 
+#include <hwy/cache_control.h>
+
 #include "kernels/cpu/fusefps/sweeps-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -53,16 +55,18 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
         apply_newest();
       }
       s_.unapplied = 0;
-      const auto root = node(0);
-      const int top = root.top();
-      const T distance = root.far_distance()[top];
-      if (distance < s_.spacing_squared) {
+      const auto top = node(0).top();
+      if (top.distance < s_.spacing_squared) {
         s_.finished = true;
         break;
       }
-      const std::int64_t position = root.position()[top];
-      indices[taken] = select(position, distance);
-      if (distances != nullptr) distances[taken] = distance;
+      prefetch(top.begin, top.count);
+      T* const coordinates = s_.samples + s_.chosen * this->dims();
+      for (int a = 0; a < this->dims(); ++a) {
+        coordinates[a] = kDims > 0 ? top.coordinates[a] : s_.column(a)[top.position];
+      }
+      indices[taken] = select(top.position, top.distance);
+      if (distances != nullptr) distances[taken] = top.distance;
       ++taken;
     }
     return taken;
@@ -105,10 +109,17 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     }
   }
 
-  // Appends the point to the samples; returns its original index.
+  // Asks for the columns of the bucket that is read first: it was rarely read lately.
+  HWY_INLINE void prefetch(std::int64_t begin, std::int64_t count) const {
+    constexpr std::int64_t kLine = 64 / sizeof(T);
+    for (std::int64_t i = begin; i < begin + std::min<std::int64_t>(count, 256); i += kLine) {
+      hwy::Prefetch(s_.distance + i);
+      for (int a = 0; a < kDims; ++a) hwy::Prefetch(s_.column(a) + i);
+    }
+  }
+
+  // Makes the point, whose coordinates are already there, the next sample; returns its index.
   HWY_INLINE std::int32_t select(std::int64_t position, T distance) {
-    T* coordinates = s_.samples + s_.chosen * this->dims();
-    for (int a = 0; a < this->dims(); ++a) coordinates[a] = s_.column(a)[position];
     if (s_.options.distinct) s_.distance[position] = T(-1);
     if constexpr (kAssign) {
       if (distance > 0 || s_.assignment[position] < 0) {
@@ -130,6 +141,8 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
         s_.finished = true;
         break;
       }
+      T* const coordinates = s_.samples + s_.chosen * this->dims();
+      for (int a = 0; a < this->dims(); ++a) coordinates[a] = s_.column(a)[far.position];
       indices[taken] = select(far.position, far.distance);
       if (distances != nullptr) distances[taken] = far.distance;
       ++taken;
@@ -246,9 +259,9 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     for (std::uint64_t rest = at.inner(); rest != 0; rest &= rest - 1) {
       const int slot = std::countr_zero(rest);
       aggregate_below(at.link()[slot]);
-      adopt(at, slot);
+      at.far_distance()[slot] = node(at.link()[slot]).top().distance;
     }
-    aggregate(at);
+    aggregate(at, SlotDistances(at));
   }
 
   static HWY_INLINE void set_bucket(Slots at, int slot, std::int64_t begin, std::int64_t count,
@@ -265,41 +278,75 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     for (int a = 0; a < this->dims(); ++a) at.far(a)[slot] = s_.column(a)[far.position];
   }
 
-  // Takes over the farthest point of the child node in this slot.
-  HWY_INLINE void adopt(Slots at, int slot) {
-    const auto child = node(at.link()[slot]);
-    const int top = child.top();
-    at.far_distance()[slot] = child.far_distance()[top];
-    at.position()[slot] = child.position()[top];
+  // The slots' largest D in registers: a scalar written to memory and read back by a vector load
+  // would have to wait until it reaches the cache.
+  struct SlotDistances {
+    static constexpr int kCount = kSlots / static_cast<int>(kLanes);
+    V values[kCount];
+
+    HWY_INLINE explicit SlotDistances(Slots at) {
+      for (int i = 0; i < kCount; ++i) {
+        values[i] = hn::Load(D(), at.far_distance() + i * static_cast<int>(kLanes));
+      }
+    }
+    HWY_INLINE void store(Slots at) const {
+      for (int i = 0; i < kCount; ++i) {
+        hn::Store(values[i], D(), at.far_distance() + i * static_cast<int>(kLanes));
+      }
+    }
+    HWY_INLINE void set(int slot, T distance) {
+      using DI = hn::RebindToSigned<D>;
+      using TI = hn::TFromD<DI>;
+      const auto wanted = hn::Set(DI(), static_cast<TI>(slot));
+      for (int i = 0; i < kCount; ++i) {
+        const auto lanes = hn::Iota(DI(), static_cast<TI>(i * static_cast<int>(kLanes)));
+        values[i] = hn::IfThenElse(hn::RebindMask(D(), hn::Eq(lanes, wanted)),
+                                   hn::Set(D(), distance), values[i]);
+      }
+    }
+  };
+
+  HWY_INLINE std::int32_t top_position(Slots at, int slot) const {
+    return at.inner() >> slot & 1 ? node(at.link()[slot]).top().position : at.position()[slot];
   }
 
   // Finds the slot with the largest D, the lowest original index among equals.
-  HWY_INLINE void aggregate(Slots at) {
+  HWY_INLINE T aggregate(Slots at, const SlotDistances& distances) {
     const D d;
-    const T* HWY_RESTRICT distance = at.far_distance();
-    V largest = hn::Load(d, distance);
-    for (int i = static_cast<int>(kLanes); i < kSlots; i += static_cast<int>(kLanes)) {
-      largest = hn::Max(largest, hn::Load(d, distance + i));
+    V largest = distances.values[0];
+    for (int i = 1; i < SlotDistances::kCount; ++i) {
+      largest = hn::Max(largest, distances.values[i]);
     }
     largest = hn::MaxOfLanes(d, largest);
     std::uint64_t equal = 0;
-    for (int i = 0; i < kSlots; i += static_cast<int>(kLanes)) {
-      equal |= mask_bits(d, hn::Eq(hn::Load(d, distance + i), largest)) << i;
+    for (int i = 0; i < SlotDistances::kCount; ++i) {
+      equal |= mask_bits(d, hn::Eq(distances.values[i], largest)) << (i * static_cast<int>(kLanes));
     }
-    int top = std::countr_zero(equal);
+    int slot = std::countr_zero(equal);
     if (HWY_UNLIKELY((equal & (equal - 1)) != 0)) {
       for (std::uint64_t rest = equal & (equal - 1); rest != 0; rest &= rest - 1) {
-        const int slot = std::countr_zero(rest);
-        if (s_.index[at.position()[slot]] < s_.index[at.position()[top]]) top = slot;
+        const int other = std::countr_zero(rest);
+        if (s_.index[top_position(at, other)] < s_.index[top_position(at, slot)]) slot = other;
       }
     }
-    at.top() = top;
+    auto& top = at.top();
+    if (at.inner() >> slot & 1) {
+      top = node(at.link()[slot]).top();
+      top.slot = slot;
+    } else {
+      top.distance = hn::GetLane(largest);
+      top.slot = slot;
+      top.position = at.position()[slot];
+      top.begin = at.begin()[slot];
+      top.count = at.count()[slot];
+      for (int a = 0; a < kDims; ++a) top.coordinates[a] = at.far(a)[slot];
+    }
+    return top.distance;
   }
 
   HWY_INLINE void apply_newest() {
     s_.counts.bucket_tests += s_.buckets;
-    const auto root = node(0);
-    if (HWY_UNLIKELY(!(root.far_distance()[root.top()] > 0))) {
+    if (HWY_UNLIKELY(!(node(0).top().distance > 0))) {
       pass_owner(0);
     } else {
       visit(0, s_.samples + (s_.chosen - 1) * this->dims());
@@ -308,21 +355,22 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
 
   // All distances are 0: no bucket can change, but the owner of the newest sample is read anyway,
   // or the same point would be chosen for ever.
-  void pass_owner(std::int32_t number) {
-    const int slot = node(number).top();
-    if ((node(number).inner() >> slot & 1) != 0) {
-      pass_owner(node(number).link()[slot]);
-      adopt(node(number), slot);
+  T pass_owner(std::int32_t number) {
+    const auto at = node(number);
+    const int slot = at.top().slot;
+    SlotDistances distances(at);
+    if (at.inner() >> slot & 1) {
+      distances.set(slot, pass_owner(at.link()[slot]));
     } else {
-      defer(node(number), slot);
-      pass(number, slot);
+      pass(number, slot, distances);
     }
-    aggregate(node(number));
+    distances.store(node(number));
+    return aggregate(node(number), distances);
   }
 
   // Slots that can change (bound (6) below D) and slots whose farthest point changes (7).
-  HWY_INLINE void test(Slots at, const T* HWY_RESTRICT sample, std::uint64_t* can_change,
-                       std::uint64_t* changes) const {
+  HWY_INLINE void test(Slots at, const SlotDistances& distances, const T* HWY_RESTRICT sample,
+                       std::uint64_t* can_change, std::uint64_t* changes) const {
     const D d;
     std::uint64_t keep = 0, nearer = 0;
     for (int i = 0; i < kSlots; i += static_cast<int>(kLanes)) {
@@ -336,7 +384,7 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
         bound = a == 0 ? hn::Mul(gap, gap) : add_square<kFma>(d, gap, bound);
         distance = a == 0 ? hn::Mul(t, t) : add_square<kFma>(d, t, distance);
       }
-      const V far = hn::Load(d, at.far_distance() + i);
+      const V far = distances.values[i / static_cast<int>(kLanes)];
       keep |= mask_bits(d, hn::Lt(bound, far)) << i;
       nearer |= mask_bits(d, hn::Lt(distance, far)) << i;
     }
@@ -344,35 +392,37 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     *changes = keep & nearer;
   }
 
-  // Brings the newest sample to everything below a node; true if the node's maximum may differ.
-  bool visit(std::int32_t number, const T* HWY_RESTRICT sample) {
+  // Brings the newest sample to everything below a node; returns the largest D there, or kUnchanged.
+  T visit(std::int32_t number, const T* HWY_RESTRICT sample) {
     std::uint64_t can_change, changes;
-    const auto here = node(number);
-    test(here, sample, &can_change, &changes);
-    const std::uint64_t inner = here.inner();
+    auto at = node(number);
+    SlotDistances distances(at);
+    test(at, distances, sample, &can_change, &changes);
+    const std::uint64_t inner = at.inner();
     std::uint64_t read = changes & ~inner;
-    bool changed = read != 0;
-    for (std::uint64_t rest = can_change & ~inner; rest != 0; rest &= rest - 1) {
+    for (std::uint64_t rest = can_change & ~inner & ~read; rest != 0; rest &= rest - 1) {
       const int slot = std::countr_zero(rest);
-      defer(node(number), slot);
-      if (read >> slot & 1) continue;
-      if (s_.options.ref_buffer > 0 && waiting_count(node(number), slot) >= s_.options.ref_buffer) {
+      if (s_.options.ref_buffer > 0 && waiting_count(at, slot) + 1 >= s_.options.ref_buffer) {
         read |= std::uint64_t{1} << slot;
-        changed = true;
       } else {
+        defer(at, slot);
         ++s_.counts.deferred;
       }
     }
+    bool changed = read != 0;
+    for (; read != 0; read &= read - 1) pass(number, std::countr_zero(read), distances);
     for (std::uint64_t rest = can_change & inner; rest != 0; rest &= rest - 1) {
       const int slot = std::countr_zero(rest);
-      if (visit(node(number).link()[slot], sample)) {
-        adopt(node(number), slot);
+      const T largest = visit(node(number).link()[slot], sample);
+      if (largest != kUnchanged) {
+        distances.set(slot, largest);
         changed = true;
       }
     }
-    for (; read != 0; read &= read - 1) pass(number, std::countr_zero(read));
-    if (changed) aggregate(node(number));
-    return changed;
+    if (!changed) return kUnchanged;
+    at = node(number);
+    distances.store(at);
+    return aggregate(at, distances);
   }
 
   // Puts the newest sample into a bucket's ring.
@@ -388,40 +438,47 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
 
   std::int64_t waiting_count(Slots at, int slot) const {
     const std::int32_t newest = at.link()[slot];
+    if (newest < 0) return 0;
     std::int64_t count = 1;
     for (auto i = s_.waiting[newest].next; i != newest; i = s_.waiting[i].next) ++count;
     return count;
   }
 
-  // Applies what waits for a bucket, oldest first, then splits it or finds its farthest point.
-  HWY_INLINE void pass(std::int32_t number, int slot) {
+  // Applies what waits for a bucket, oldest first, and the newest sample; then splits the bucket or
+  // finds its farthest point.
+  HWY_INLINE void pass(std::int32_t number, int slot, SlotDistances& distances) {
     const auto at = node(number);
     const std::int64_t begin = at.begin()[slot], count = at.count()[slot];
-    const std::int32_t newest = std::exchange(at.link()[slot], -1);
     std::int32_t group[kMaxGroup];
-    std::int64_t refs = 0;
-    std::int32_t element = s_.waiting[newest].next;
-    const std::int32_t oldest = element;
+    std::int64_t refs = 1;
     int size = 0;
-    for (;;) {
-      group[size++] = s_.waiting[element].sample;
-      ++refs;
-      if (element == newest) break;
-      element = s_.waiting[element].next;
-      if (size == kMaxGroup) {
-        this->update(begin, count, group, size);
-        size = 0;
+    const std::int32_t last = std::exchange(at.link()[slot], -1);
+    if (last >= 0) {
+      const std::int32_t first = s_.waiting[last].next;
+      for (std::int32_t element = first;; element = s_.waiting[element].next) {
+        group[size++] = s_.waiting[element].sample;
+        ++refs;
+        if (size == kMaxGroup) {
+          this->update(begin, count, group, size);
+          size = 0;
+        }
+        if (element == last) break;
       }
+      s_.waiting[last].next = s_.waiting_free;
+      s_.waiting_free = first;
     }
-    s_.waiting[newest].next = s_.waiting_free;
-    s_.waiting_free = oldest;
+    group[size++] = static_cast<std::int32_t>(s_.chosen - 1);
     bool split = false;
     if (s_.options.algorithm == Algorithm::fused && may_split(at, slot)) {
       this->update(begin, count, group, size);
+      distances.store(at);
       split = split_bucket(number, slot);
       if (!split) set_farthest(node(number), slot, this->find(begin, count));
+      distances = SlotDistances(node(number));
     } else {
-      set_farthest(at, slot, this->update_and_find(begin, count, group, size));
+      const auto far = this->update_and_find(begin, count, group, size);
+      distances.set(slot, far.distance);
+      set_farthest(at, slot, far);
     }
     count_pass(refs, count, split);
   }
@@ -467,10 +524,7 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     const std::int64_t to = s_.other_half(begin);
     add_child(at, left, to, lefts, depth);
     add_child(at, right, to + lefts, count - lefts, depth);
-    if (full) {
-      aggregate(at);
-      adopt(node(number), slot);
-    }
+    if (full) node(number).far_distance()[slot] = aggregate(at, SlotDistances(at));
     ++s_.buckets;
     ++s_.counts.splits;
     s_.counts.max_depth = std::max<std::int64_t>(s_.counts.max_depth, depth);
@@ -484,6 +538,8 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
   }
 
   static constexpr int kLevels = kSlotBits * 4;
+  /// Below every D.
+  static constexpr T kUnchanged = T(-4);
 };
 
 /// Entry points of one combination of template arguments.

@@ -83,15 +83,26 @@ struct Node {
   std::int32_t* link() const { return ints() + 3 * kSlots; }
   /// Slots that are child nodes.
   std::uint64_t& inner() const { return *reinterpret_cast<std::uint64_t*>(ints() + 4 * kSlots); }
-  /// Slots in use, level of this node (0 = root), and the slot of the farthest point.
+  /// Slots in use, and level of this node (0 = root).
   std::int32_t& used() const { return ints()[4 * kSlots + 2]; }
   std::int32_t& level() const { return ints()[4 * kSlots + 3]; }
-  std::int32_t& top() const { return ints()[4 * kSlots + 4]; }
-  std::uint8_t* depth() const { return reinterpret_cast<std::uint8_t*>(ints() + 4 * kSlots + 8); }
+  std::uint8_t* depth() const { return reinterpret_cast<std::uint8_t*>(ints() + 4 * kSlots + 4); }
+
+  /// The farthest point below the node, and the slot and bucket where it lies. `coordinates` are
+  /// kept if the number of dimensions is known at compile time.
+  struct Top {
+    Real distance;
+    std::int32_t slot, position, begin, count;
+    Real coordinates[kDims > 0 ? kDims : 1];
+  };
+  Top& top() const {
+    return *reinterpret_cast<Top*>(base + (3 * static_cast<std::size_t>(dims()) + 1) * kSlots *
+                                              sizeof(Real) + 17 * kSlots + 16);
+  }
 
   static std::size_t bytes(int m) {
     const std::size_t raw =
-        (3 * static_cast<std::size_t>(m) + 1) * kSlots * sizeof(Real) + 17 * kSlots + 32;
+        (3 * static_cast<std::size_t>(m) + 1) * kSlots * sizeof(Real) + 17 * kSlots + 16 + 64;
     return (raw + 63) / 64 * 64;
   }
 };
