@@ -48,27 +48,31 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
   std::int64_t take(std::int64_t wanted, std::int32_t* indices, T* distances) {
     if (s_.options.algorithm == Algorithm::vanilla) return take_plain(wanted, indices, distances);
     std::int64_t taken = 0;
-    while (taken < wanted && !s_.finished) {
+    std::int64_t expected = -1;
+    for (; taken < wanted; ++taken) {
       if (!s_.tree_exists) {
         grow_tree();
       } else if (s_.unapplied > 0) {
         apply_newest();
       }
       s_.unapplied = 0;
-      const auto top = node(0).top();
-      if (top.distance < s_.spacing_squared) {
-        s_.finished = true;
-        break;
-      }
-      prefetch(top.begin, top.count);
+      resolve_index();
+      const T distance = node(0).top_distance();
+      s_.finished = s_.finished || distance < s_.spacing_squared;
+      if (s_.finished) break;
+      const Bucket owner = top_bucket(0);
+      const std::int64_t begin = owner.at.begin()[owner.slot];
+      const std::int64_t position = owner.at.position()[owner.slot];
+      if (begin != expected) prefetch(owner);
       T* const coordinates = s_.samples + s_.chosen * this->dims();
-      for (int a = 0; a < this->dims(); ++a) {
-        coordinates[a] = kDims > 0 ? top.coordinates[a] : s_.column(a)[top.position];
-      }
-      indices[taken] = select(top.position, top.distance);
-      if (distances != nullptr) distances[taken] = top.distance;
-      ++taken;
+      for (int a = 0; a < this->dims(); ++a) coordinates[a] = owner.at.far(a)[owner.slot];
+      mark_chosen(position, distance);
+      unresolved_ = indices + taken;
+      unresolved_position_ = position;
+      if (distances != nullptr) distances[taken] = distance;
+      expected = prefetch_runner_up();
     }
+    resolve_index();
     return taken;
   }
 
@@ -109,17 +113,57 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     }
   }
 
-  // Asks for the columns of the bucket that is read first: it was rarely read lately.
-  HWY_INLINE void prefetch(std::int64_t begin, std::int64_t count) const {
+  struct Bucket {
+    Slots at;
+    int slot;
+  };
+
+  // The bucket with the farthest point below a slot, or below a node.
+  HWY_INLINE Bucket top_bucket(Slots at, int slot) const {
+    while (at.inner() >> slot & 1) {
+      at = node(at.link()[slot]);
+      slot = at.top_slot();
+    }
+    return {at, slot};
+  }
+  HWY_INLINE Bucket top_bucket(std::int32_t number) const {
+    return top_bucket(node(number), node(number).top_slot());
+  }
+
+  // Asks for the columns of a bucket that will be read: it was rarely read lately. Always the same
+  // number of lines, enough for most buckets: the end of a loop would be mispredicted.
+  HWY_INLINE void prefetch(const Bucket& bucket) const {
     constexpr std::int64_t kLine = 64 / sizeof(T);
-    for (std::int64_t i = begin; i < begin + std::min<std::int64_t>(count, 256); i += kLine) {
-      hwy::Prefetch(s_.distance + i);
-      for (int a = 0; a < kDims; ++a) hwy::Prefetch(s_.column(a) + i);
+    const std::int64_t begin = bucket.at.begin()[bucket.slot];
+    hwy::Prefetch(s_.index + bucket.at.position()[bucket.slot]);
+    for (std::int64_t i = 0; i < kPrefetchLines; ++i) {
+      hwy::Prefetch(s_.distance + begin + i * kLine);
+      for (int a = 0; a < kDims; ++a) hwy::Prefetch(s_.column(a) + begin + i * kLine);
     }
   }
 
-  // Makes the point, whose coordinates are already there, the next sample; returns its index.
-  HWY_INLINE std::int32_t select(std::int64_t position, T distance) {
+  // The next sample is likely the best of the root's other slots: its bucket can come from memory
+  // while this sample is being applied. Returns where that bucket begins.
+  HWY_INLINE std::int64_t prefetch_runner_up() const {
+    const auto root = node(0);
+    SlotDistances distances(root);
+    distances.set(root.top_slot(), static_cast<T>(kUnusedDistance));
+    std::uint64_t best = 0;
+    distances.largest(&best);
+    const Bucket bucket = top_bucket(root, std::countr_zero(best));
+    prefetch(bucket);
+    return bucket.at.begin()[bucket.slot];
+  }
+
+  // Writes the index of the newest sample. It is read late, so that its cache miss is over by then.
+  HWY_INLINE void resolve_index() {
+    if (unresolved_ == nullptr) return;
+    *unresolved_ = s_.index[unresolved_position_];
+    unresolved_ = nullptr;
+  }
+
+  // Makes the point, whose coordinates are already there, the newest sample.
+  HWY_INLINE void mark_chosen(std::int64_t position, T distance) {
     if (s_.options.distinct) s_.distance[position] = T(-1);
     if constexpr (kAssign) {
       if (distance > 0 || s_.assignment[position] < 0) {
@@ -128,7 +172,6 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     }
     ++s_.chosen;
     s_.unapplied = 1;
-    return s_.index[position];
   }
 
   std::int64_t take_plain(std::int64_t wanted, std::int32_t* indices, T* distances) {
@@ -143,7 +186,8 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
       }
       T* const coordinates = s_.samples + s_.chosen * this->dims();
       for (int a = 0; a < this->dims(); ++a) coordinates[a] = s_.column(a)[far.position];
-      indices[taken] = select(far.position, far.distance);
+      indices[taken] = s_.index[far.position];
+      mark_chosen(far.position, far.distance);
       if (distances != nullptr) distances[taken] = far.distance;
       ++taken;
     }
@@ -259,7 +303,7 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     for (std::uint64_t rest = at.inner(); rest != 0; rest &= rest - 1) {
       const int slot = std::countr_zero(rest);
       aggregate_below(at.link()[slot]);
-      at.far_distance()[slot] = node(at.link()[slot]).top().distance;
+      at.far_distance()[slot] = node(at.link()[slot]).top_distance();
     }
     aggregate(at, SlotDistances(at));
   }
@@ -304,49 +348,44 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
                                    hn::Set(D(), distance), values[i]);
       }
     }
+    /// The largest one, and a bit for each slot that has it.
+    HWY_INLINE T largest(std::uint64_t* slots) const {
+      V best = values[0];
+      for (int i = 1; i < kCount; ++i) best = hn::Max(best, values[i]);
+      best = hn::MaxOfLanes(D(), best);
+      for (int i = 0; i < kCount; ++i) {
+        *slots |= mask_bits(D(), hn::Eq(values[i], best)) << (i * static_cast<int>(kLanes));
+      }
+      return hn::GetLane(best);
+    }
   };
 
-  HWY_INLINE std::int32_t top_position(Slots at, int slot) const {
-    return at.inner() >> slot & 1 ? node(at.link()[slot]).top().position : at.position()[slot];
+  static constexpr std::int64_t kPrefetchLines = 8;
+
+  HWY_INLINE std::int32_t top_index(Slots at, int slot) const {
+    const Bucket bucket = top_bucket(at, slot);
+    return s_.index[bucket.at.position()[bucket.slot]];
   }
 
   // Finds the slot with the largest D, the lowest original index among equals.
   HWY_INLINE T aggregate(Slots at, const SlotDistances& distances) {
-    const D d;
-    V largest = distances.values[0];
-    for (int i = 1; i < SlotDistances::kCount; ++i) {
-      largest = hn::Max(largest, distances.values[i]);
-    }
-    largest = hn::MaxOfLanes(d, largest);
     std::uint64_t equal = 0;
-    for (int i = 0; i < SlotDistances::kCount; ++i) {
-      equal |= mask_bits(d, hn::Eq(distances.values[i], largest)) << (i * static_cast<int>(kLanes));
-    }
+    const T largest = distances.largest(&equal);
     int slot = std::countr_zero(equal);
     if (HWY_UNLIKELY((equal & (equal - 1)) != 0)) {
       for (std::uint64_t rest = equal & (equal - 1); rest != 0; rest &= rest - 1) {
         const int other = std::countr_zero(rest);
-        if (s_.index[top_position(at, other)] < s_.index[top_position(at, slot)]) slot = other;
+        if (top_index(at, other) < top_index(at, slot)) slot = other;
       }
     }
-    auto& top = at.top();
-    if (at.inner() >> slot & 1) {
-      top = node(at.link()[slot]).top();
-      top.slot = slot;
-    } else {
-      top.distance = hn::GetLane(largest);
-      top.slot = slot;
-      top.position = at.position()[slot];
-      top.begin = at.begin()[slot];
-      top.count = at.count()[slot];
-      for (int a = 0; a < kDims; ++a) top.coordinates[a] = at.far(a)[slot];
-    }
-    return top.distance;
+    at.top_slot() = slot;
+    at.top_distance() = largest;
+    return largest;
   }
 
   HWY_INLINE void apply_newest() {
     s_.counts.bucket_tests += s_.buckets;
-    if (HWY_UNLIKELY(!(node(0).top().distance > 0))) {
+    if (HWY_UNLIKELY(!(node(0).top_distance() > 0))) {
       pass_owner(0);
     } else {
       visit(0, s_.samples + (s_.chosen - 1) * this->dims());
@@ -357,7 +396,7 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
   // or the same point would be chosen for ever.
   T pass_owner(std::int32_t number) {
     const auto at = node(number);
-    const int slot = at.top().slot;
+    const int slot = at.top_slot();
     SlotDistances distances(at);
     if (at.inner() >> slot & 1) {
       distances.set(slot, pass_owner(at.link()[slot]));
@@ -472,6 +511,7 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     if (s_.options.algorithm == Algorithm::fused && may_split(at, slot)) {
       this->update(begin, count, group, size);
       distances.store(at);
+      resolve_index();
       split = split_bucket(number, slot);
       if (!split) set_farthest(node(number), slot, this->find(begin, count));
       distances = SlotDistances(node(number));
@@ -536,6 +576,10 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     this->box(begin, count, at.lo(0) + slot, at.hi(0) + slot, kSlots);
     set_farthest(at, slot, this->find(begin, count));
   }
+
+  // Where the index of the newest sample goes, and where the sample lies.
+  std::int32_t* unresolved_ = nullptr;
+  std::int64_t unresolved_position_ = 0;
 
   static constexpr int kLevels = kSlotBits * 4;
   /// Below every D.
