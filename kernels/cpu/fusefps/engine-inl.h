@@ -17,6 +17,8 @@
 #include <limits>
 #include <utility>
 
+#include <hwy/cache_control.h>
+
 #include "kernels/cpu/fusefps/sweeps-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -46,25 +48,31 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
   std::int64_t take(std::int64_t wanted, std::int32_t* indices, T* distances) {
     if (s_.options.algorithm == Algorithm::vanilla) return take_plain(wanted, indices, distances);
     std::int64_t taken = 0;
-    while (taken < wanted && !s_.finished) {
+    std::int64_t expected = -1;
+    for (; taken < wanted; ++taken) {
       if (!s_.tree_exists) {
         grow_tree();
       } else if (s_.unapplied > 0) {
         apply_newest();
       }
       s_.unapplied = 0;
-      const auto root = node(0);
-      const int top = root.top();
-      const T distance = root.far_distance()[top];
-      if (distance < s_.spacing_squared) {
-        s_.finished = true;
-        break;
-      }
-      const std::int64_t position = root.position()[top];
-      indices[taken] = select(position, distance);
+      resolve_index();
+      const T distance = node(0).top_distance();
+      s_.finished = s_.finished || distance < s_.spacing_squared;
+      if (s_.finished) break;
+      const Bucket owner = top_bucket(0);
+      const std::int64_t begin = owner.at.begin()[owner.slot];
+      const std::int64_t position = owner.at.position()[owner.slot];
+      if (begin != expected) prefetch(owner);
+      T* const coordinates = s_.samples + s_.chosen * this->dims();
+      for (int a = 0; a < this->dims(); ++a) coordinates[a] = owner.at.far(a)[owner.slot];
+      mark_chosen(position, distance);
+      unresolved_ = indices + taken;
+      unresolved_position_ = position;
       if (distances != nullptr) distances[taken] = distance;
-      ++taken;
+      expected = prefetch_runner_up();
     }
+    resolve_index();
     return taken;
   }
 
@@ -105,10 +113,57 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     }
   }
 
-  // Appends the point to the samples; returns its original index.
-  HWY_INLINE std::int32_t select(std::int64_t position, T distance) {
-    T* coordinates = s_.samples + s_.chosen * this->dims();
-    for (int a = 0; a < this->dims(); ++a) coordinates[a] = s_.column(a)[position];
+  struct Bucket {
+    Slots at;
+    int slot;
+  };
+
+  // The bucket with the farthest point below a slot, or below a node.
+  HWY_INLINE Bucket top_bucket(Slots at, int slot) const {
+    while (at.inner() >> slot & 1) {
+      at = node(at.link()[slot]);
+      slot = at.top_slot();
+    }
+    return {at, slot};
+  }
+  HWY_INLINE Bucket top_bucket(std::int32_t number) const {
+    return top_bucket(node(number), node(number).top_slot());
+  }
+
+  // Asks for the columns of a bucket that will be read: it was rarely read lately. Always the same
+  // number of lines, enough for most buckets: the end of a loop would be mispredicted.
+  HWY_INLINE void prefetch(const Bucket& bucket) const {
+    constexpr std::int64_t kLine = 64 / sizeof(T);
+    const std::int64_t begin = bucket.at.begin()[bucket.slot];
+    hwy::Prefetch(s_.index + bucket.at.position()[bucket.slot]);
+    for (std::int64_t i = 0; i < kPrefetchLines; ++i) {
+      hwy::Prefetch(s_.distance + begin + i * kLine);
+      for (int a = 0; a < kDims; ++a) hwy::Prefetch(s_.column(a) + begin + i * kLine);
+    }
+  }
+
+  // The next sample is likely the best of the root's other slots: its bucket can come from memory
+  // while this sample is being applied. Returns where that bucket begins.
+  HWY_INLINE std::int64_t prefetch_runner_up() const {
+    const auto root = node(0);
+    SlotDistances distances(root);
+    distances.set(root.top_slot(), static_cast<T>(kUnusedDistance));
+    std::uint64_t best = 0;
+    distances.largest(&best);
+    const Bucket bucket = top_bucket(root, std::countr_zero(best));
+    prefetch(bucket);
+    return bucket.at.begin()[bucket.slot];
+  }
+
+  // Writes the index of the newest sample. It is read late, so that its cache miss is over by then.
+  HWY_INLINE void resolve_index() {
+    if (unresolved_ == nullptr) return;
+    *unresolved_ = s_.index[unresolved_position_];
+    unresolved_ = nullptr;
+  }
+
+  // Makes the point, whose coordinates are already there, the newest sample.
+  HWY_INLINE void mark_chosen(std::int64_t position, T distance) {
     if (s_.options.distinct) s_.distance[position] = T(-1);
     if constexpr (kAssign) {
       if (distance > 0 || s_.assignment[position] < 0) {
@@ -117,7 +172,6 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     }
     ++s_.chosen;
     s_.unapplied = 1;
-    return s_.index[position];
   }
 
   std::int64_t take_plain(std::int64_t wanted, std::int32_t* indices, T* distances) {
@@ -130,7 +184,10 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
         s_.finished = true;
         break;
       }
-      indices[taken] = select(far.position, far.distance);
+      T* const coordinates = s_.samples + s_.chosen * this->dims();
+      for (int a = 0; a < this->dims(); ++a) coordinates[a] = s_.column(a)[far.position];
+      indices[taken] = s_.index[far.position];
+      mark_chosen(far.position, far.distance);
       if (distances != nullptr) distances[taken] = far.distance;
       ++taken;
     }
@@ -246,9 +303,9 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     for (std::uint64_t rest = at.inner(); rest != 0; rest &= rest - 1) {
       const int slot = std::countr_zero(rest);
       aggregate_below(at.link()[slot]);
-      adopt(at, slot);
+      at.far_distance()[slot] = node(at.link()[slot]).top_distance();
     }
-    aggregate(at);
+    aggregate(at, SlotDistances(at));
   }
 
   static HWY_INLINE void set_bucket(Slots at, int slot, std::int64_t begin, std::int64_t count,
@@ -265,41 +322,70 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     for (int a = 0; a < this->dims(); ++a) at.far(a)[slot] = s_.column(a)[far.position];
   }
 
-  // Takes over the farthest point of the child node in this slot.
-  HWY_INLINE void adopt(Slots at, int slot) {
-    const auto child = node(at.link()[slot]);
-    const int top = child.top();
-    at.far_distance()[slot] = child.far_distance()[top];
-    at.position()[slot] = child.position()[top];
+  // The slots' largest D in registers: a scalar written to memory and read back by a vector load
+  // would have to wait until it reaches the cache.
+  struct SlotDistances {
+    static constexpr int kCount = kSlots / static_cast<int>(kLanes);
+    V values[kCount];
+
+    HWY_INLINE explicit SlotDistances(Slots at) {
+      for (int i = 0; i < kCount; ++i) {
+        values[i] = hn::Load(D(), at.far_distance() + i * static_cast<int>(kLanes));
+      }
+    }
+    HWY_INLINE void store(Slots at) const {
+      for (int i = 0; i < kCount; ++i) {
+        hn::Store(values[i], D(), at.far_distance() + i * static_cast<int>(kLanes));
+      }
+    }
+    HWY_INLINE void set(int slot, T distance) {
+      using DI = hn::RebindToSigned<D>;
+      using TI = hn::TFromD<DI>;
+      const auto wanted = hn::Set(DI(), static_cast<TI>(slot));
+      for (int i = 0; i < kCount; ++i) {
+        const auto lanes = hn::Iota(DI(), static_cast<TI>(i * static_cast<int>(kLanes)));
+        values[i] = hn::IfThenElse(hn::RebindMask(D(), hn::Eq(lanes, wanted)),
+                                   hn::Set(D(), distance), values[i]);
+      }
+    }
+    /// The largest one, and a bit for each slot that has it.
+    HWY_INLINE T largest(std::uint64_t* slots) const {
+      V best = values[0];
+      for (int i = 1; i < kCount; ++i) best = hn::Max(best, values[i]);
+      best = hn::MaxOfLanes(D(), best);
+      for (int i = 0; i < kCount; ++i) {
+        *slots |= mask_bits(D(), hn::Eq(values[i], best)) << (i * static_cast<int>(kLanes));
+      }
+      return hn::GetLane(best);
+    }
+  };
+
+  static constexpr std::int64_t kPrefetchLines = 8;
+
+  HWY_INLINE std::int32_t top_index(Slots at, int slot) const {
+    const Bucket bucket = top_bucket(at, slot);
+    return s_.index[bucket.at.position()[bucket.slot]];
   }
 
   // Finds the slot with the largest D, the lowest original index among equals.
-  HWY_INLINE void aggregate(Slots at) {
-    const D d;
-    const T* HWY_RESTRICT distance = at.far_distance();
-    V largest = hn::Load(d, distance);
-    for (int i = static_cast<int>(kLanes); i < kSlots; i += static_cast<int>(kLanes)) {
-      largest = hn::Max(largest, hn::Load(d, distance + i));
-    }
-    largest = hn::MaxOfLanes(d, largest);
+  HWY_INLINE T aggregate(Slots at, const SlotDistances& distances) {
     std::uint64_t equal = 0;
-    for (int i = 0; i < kSlots; i += static_cast<int>(kLanes)) {
-      equal |= mask_bits(d, hn::Eq(hn::Load(d, distance + i), largest)) << i;
-    }
-    int top = std::countr_zero(equal);
+    const T largest = distances.largest(&equal);
+    int slot = std::countr_zero(equal);
     if (HWY_UNLIKELY((equal & (equal - 1)) != 0)) {
       for (std::uint64_t rest = equal & (equal - 1); rest != 0; rest &= rest - 1) {
-        const int slot = std::countr_zero(rest);
-        if (s_.index[at.position()[slot]] < s_.index[at.position()[top]]) top = slot;
+        const int other = std::countr_zero(rest);
+        if (top_index(at, other) < top_index(at, slot)) slot = other;
       }
     }
-    at.top() = top;
+    at.top_slot() = slot;
+    at.top_distance() = largest;
+    return largest;
   }
 
   HWY_INLINE void apply_newest() {
     s_.counts.bucket_tests += s_.buckets;
-    const auto root = node(0);
-    if (HWY_UNLIKELY(!(root.far_distance()[root.top()] > 0))) {
+    if (HWY_UNLIKELY(!(node(0).top_distance() > 0))) {
       pass_owner(0);
     } else {
       visit(0, s_.samples + (s_.chosen - 1) * this->dims());
@@ -308,21 +394,22 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
 
   // All distances are 0: no bucket can change, but the owner of the newest sample is read anyway,
   // or the same point would be chosen for ever.
-  void pass_owner(std::int32_t number) {
-    const int slot = node(number).top();
-    if ((node(number).inner() >> slot & 1) != 0) {
-      pass_owner(node(number).link()[slot]);
-      adopt(node(number), slot);
+  T pass_owner(std::int32_t number) {
+    const auto at = node(number);
+    const int slot = at.top_slot();
+    SlotDistances distances(at);
+    if (at.inner() >> slot & 1) {
+      distances.set(slot, pass_owner(at.link()[slot]));
     } else {
-      defer(node(number), slot);
-      pass(number, slot);
+      pass(number, slot, distances);
     }
-    aggregate(node(number));
+    distances.store(node(number));
+    return aggregate(node(number), distances);
   }
 
   // Slots that can change (bound (6) below D) and slots whose farthest point changes (7).
-  HWY_INLINE void test(Slots at, const T* HWY_RESTRICT sample, std::uint64_t* can_change,
-                       std::uint64_t* changes) const {
+  HWY_INLINE void test(Slots at, const SlotDistances& distances, const T* HWY_RESTRICT sample,
+                       std::uint64_t* can_change, std::uint64_t* changes) const {
     const D d;
     std::uint64_t keep = 0, nearer = 0;
     for (int i = 0; i < kSlots; i += static_cast<int>(kLanes)) {
@@ -336,7 +423,7 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
         bound = a == 0 ? hn::Mul(gap, gap) : add_square<kFma>(d, gap, bound);
         distance = a == 0 ? hn::Mul(t, t) : add_square<kFma>(d, t, distance);
       }
-      const V far = hn::Load(d, at.far_distance() + i);
+      const V far = distances.values[i / static_cast<int>(kLanes)];
       keep |= mask_bits(d, hn::Lt(bound, far)) << i;
       nearer |= mask_bits(d, hn::Lt(distance, far)) << i;
     }
@@ -344,35 +431,37 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     *changes = keep & nearer;
   }
 
-  // Brings the newest sample to everything below a node; true if the node's maximum may differ.
-  bool visit(std::int32_t number, const T* HWY_RESTRICT sample) {
+  // Brings the newest sample to everything below a node; returns the largest D there, or kUnchanged.
+  T visit(std::int32_t number, const T* HWY_RESTRICT sample) {
     std::uint64_t can_change, changes;
-    const auto here = node(number);
-    test(here, sample, &can_change, &changes);
-    const std::uint64_t inner = here.inner();
+    auto at = node(number);
+    SlotDistances distances(at);
+    test(at, distances, sample, &can_change, &changes);
+    const std::uint64_t inner = at.inner();
     std::uint64_t read = changes & ~inner;
-    bool changed = read != 0;
-    for (std::uint64_t rest = can_change & ~inner; rest != 0; rest &= rest - 1) {
+    for (std::uint64_t rest = can_change & ~inner & ~read; rest != 0; rest &= rest - 1) {
       const int slot = std::countr_zero(rest);
-      defer(node(number), slot);
-      if (read >> slot & 1) continue;
-      if (s_.options.ref_buffer > 0 && waiting_count(node(number), slot) >= s_.options.ref_buffer) {
+      if (s_.options.ref_buffer > 0 && waiting_count(at, slot) + 1 >= s_.options.ref_buffer) {
         read |= std::uint64_t{1} << slot;
-        changed = true;
       } else {
+        defer(at, slot);
         ++s_.counts.deferred;
       }
     }
+    bool changed = read != 0;
+    for (; read != 0; read &= read - 1) pass(number, std::countr_zero(read), distances);
     for (std::uint64_t rest = can_change & inner; rest != 0; rest &= rest - 1) {
       const int slot = std::countr_zero(rest);
-      if (visit(node(number).link()[slot], sample)) {
-        adopt(node(number), slot);
+      const T largest = visit(node(number).link()[slot], sample);
+      if (largest != kUnchanged) {
+        distances.set(slot, largest);
         changed = true;
       }
     }
-    for (; read != 0; read &= read - 1) pass(number, std::countr_zero(read));
-    if (changed) aggregate(node(number));
-    return changed;
+    if (!changed) return kUnchanged;
+    at = node(number);
+    distances.store(at);
+    return aggregate(at, distances);
   }
 
   // Puts the newest sample into a bucket's ring.
@@ -388,40 +477,48 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
 
   std::int64_t waiting_count(Slots at, int slot) const {
     const std::int32_t newest = at.link()[slot];
+    if (newest < 0) return 0;
     std::int64_t count = 1;
     for (auto i = s_.waiting[newest].next; i != newest; i = s_.waiting[i].next) ++count;
     return count;
   }
 
-  // Applies what waits for a bucket, oldest first, then splits it or finds its farthest point.
-  HWY_INLINE void pass(std::int32_t number, int slot) {
+  // Applies what waits for a bucket, oldest first, and the newest sample; then splits the bucket or
+  // finds its farthest point.
+  HWY_INLINE void pass(std::int32_t number, int slot, SlotDistances& distances) {
     const auto at = node(number);
     const std::int64_t begin = at.begin()[slot], count = at.count()[slot];
-    const std::int32_t newest = std::exchange(at.link()[slot], -1);
     std::int32_t group[kMaxGroup];
-    std::int64_t refs = 0;
-    std::int32_t element = s_.waiting[newest].next;
-    const std::int32_t oldest = element;
+    std::int64_t refs = 1;
     int size = 0;
-    for (;;) {
-      group[size++] = s_.waiting[element].sample;
-      ++refs;
-      if (element == newest) break;
-      element = s_.waiting[element].next;
-      if (size == kMaxGroup) {
-        this->update(begin, count, group, size);
-        size = 0;
+    const std::int32_t last = std::exchange(at.link()[slot], -1);
+    if (last >= 0) {
+      const std::int32_t first = s_.waiting[last].next;
+      for (std::int32_t element = first;; element = s_.waiting[element].next) {
+        group[size++] = s_.waiting[element].sample;
+        ++refs;
+        if (size == kMaxGroup) {
+          this->update(begin, count, group, size);
+          size = 0;
+        }
+        if (element == last) break;
       }
+      s_.waiting[last].next = s_.waiting_free;
+      s_.waiting_free = first;
     }
-    s_.waiting[newest].next = s_.waiting_free;
-    s_.waiting_free = oldest;
+    group[size++] = static_cast<std::int32_t>(s_.chosen - 1);
     bool split = false;
     if (s_.options.algorithm == Algorithm::fused && may_split(at, slot)) {
       this->update(begin, count, group, size);
+      distances.store(at);
+      resolve_index();
       split = split_bucket(number, slot);
       if (!split) set_farthest(node(number), slot, this->find(begin, count));
+      distances = SlotDistances(node(number));
     } else {
-      set_farthest(at, slot, this->update_and_find(begin, count, group, size));
+      const auto far = this->update_and_find(begin, count, group, size);
+      distances.set(slot, far.distance);
+      set_farthest(at, slot, far);
     }
     count_pass(refs, count, split);
   }
@@ -467,10 +564,7 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     const std::int64_t to = s_.other_half(begin);
     add_child(at, left, to, lefts, depth);
     add_child(at, right, to + lefts, count - lefts, depth);
-    if (full) {
-      aggregate(at);
-      adopt(node(number), slot);
-    }
+    if (full) node(number).far_distance()[slot] = aggregate(at, SlotDistances(at));
     ++s_.buckets;
     ++s_.counts.splits;
     s_.counts.max_depth = std::max<std::int64_t>(s_.counts.max_depth, depth);
@@ -483,7 +577,13 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     set_farthest(at, slot, this->find(begin, count));
   }
 
+  // Where the index of the newest sample goes, and where the sample lies.
+  std::int32_t* unresolved_ = nullptr;
+  std::int64_t unresolved_position_ = 0;
+
   static constexpr int kLevels = kSlotBits * 4;
+  /// Below every D.
+  static constexpr T kUnchanged = T(-4);
 };
 
 /// Entry points of one combination of template arguments.

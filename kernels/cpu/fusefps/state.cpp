@@ -1,5 +1,9 @@
 #include "kernels/cpu/fusefps/state.hpp"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -10,33 +14,52 @@ namespace researchkit::fusefps::detail {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kHugePage = std::size_t{1} << 21;
 constexpr double kQuantisationSteps = 1048576.0;  // 2^20, Eq. (9)
 
 std::size_t rounded_up(std::size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+// A sample touches a few hundred bytes of every column at random: with pages of 4 KB each column
+// costs an address translation as well, so that big blocks ask for huge pages.
+std::align_val_t alignment(std::size_t bytes) {
+  return std::align_val_t{bytes >= kHugePage ? kHugePage : kAlignment};
+}
+
+std::byte* allocate_bytes(std::size_t bytes) {
+  auto* data = static_cast<std::byte*>(::operator new(bytes, alignment(bytes)));
+#if defined(__linux__)
+  if (bytes >= kHugePage) madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+  return data;
+}
+
+void free_bytes(std::byte* data, std::size_t bytes) {
+  ::operator delete(data, alignment(bytes));
+}
+
 }  // namespace
 
 Block::~Block() {
-  ::operator delete(data_, std::align_val_t{kAlignment});
+  free_bytes(data_, capacity_);
   count_->held -= capacity_;
 }
 
 void Block::reserve(std::size_t bytes, std::size_t keep) {
   if (bytes <= capacity_) return;
   if (keep == 0) {
-    ::operator delete(data_, std::align_val_t{kAlignment});
+    free_bytes(data_, capacity_);
     data_ = nullptr;
     count_->held -= std::exchange(capacity_, 0);
   }
-  auto* grown = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kAlignment}));
+  std::byte* const grown = allocate_bytes(bytes);
   count_->held += bytes;
   count_->peak = std::max(count_->peak, count_->held);
   ++count_->allocations;
   if (keep > 0) {
     std::memcpy(grown, data_, keep);
-    ::operator delete(data_, std::align_val_t{kAlignment});
+    free_bytes(data_, capacity_);
     count_->held -= capacity_;
   }
   data_ = grown;
@@ -107,10 +130,7 @@ std::int32_t State<Real>::new_node(std::int32_t level) {
 }
 
 template <class Real>
-std::int32_t State<Real>::new_waiting() {
-  if (waiting_free >= 0) {
-    return std::exchange(waiting_free, waiting[waiting_free].next);
-  }
+std::int32_t State<Real>::grow_waiting() {
   const auto used = static_cast<std::size_t>(waiting_used) * sizeof(Waiting);
   if (used + sizeof(Waiting) > waiting_pool.capacity()) {
     waiting_pool.reserve(std::max<std::size_t>(used + used / 2, 4096) + sizeof(Waiting), used);

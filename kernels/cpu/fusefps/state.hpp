@@ -83,11 +83,14 @@ struct Node {
   std::int32_t* link() const { return ints() + 3 * kSlots; }
   /// Slots that are child nodes.
   std::uint64_t& inner() const { return *reinterpret_cast<std::uint64_t*>(ints() + 4 * kSlots); }
-  /// Slots in use, level of this node (0 = root), and the slot of the farthest point.
+  /// Slots in use, and level of this node (0 = root).
   std::int32_t& used() const { return ints()[4 * kSlots + 2]; }
   std::int32_t& level() const { return ints()[4 * kSlots + 3]; }
-  std::int32_t& top() const { return ints()[4 * kSlots + 4]; }
   std::uint8_t* depth() const { return reinterpret_cast<std::uint8_t*>(ints() + 4 * kSlots + 8); }
+
+  /// The slot with the farthest point below this node, and its D.
+  std::int32_t& top_slot() const { return ints()[4 * kSlots + 4]; }
+  Real& top_distance() const { return *reinterpret_cast<Real*>(ints() + 4 * kSlots + 6); }
 
   static std::size_t bytes(int m) {
     const std::size_t raw =
@@ -149,7 +152,13 @@ struct State {
   /// Number of a node with no slot in use. Nodes move: addresses from before are void.
   std::int32_t new_node(std::int32_t level);
   /// An element of the waiting pool.
-  std::int32_t new_waiting();
+  std::int32_t new_waiting() {
+    if (waiting_free < 0) return grow_waiting();
+    const std::int32_t element = waiting_free;
+    waiting_free = waiting[element].next;
+    return element;
+  }
+  std::int32_t grow_waiting();
   /// Chooses the capacities of the levels of nodes and forgets all nodes.
   void clear_tree();
   /// Sets `scale` from the box of the cloud (9).

@@ -281,37 +281,65 @@ class Sweeps {
 
   /// Moves the range to the other half: coordinates below `plane` first, both sides in order.
   void partition(int axis, std::int64_t begin, std::int64_t count, T plane, std::int64_t lefts) {
-    const std::int64_t to = s_.other_half(begin);
     const D d;
-    const hn::RebindToUnsigned<D> du;
+    const T* x = s_.column(axis);
+    const std::int64_t to = s_.other_half(begin), left_end = to + lefts, right_end = to + count;
     const V cut = hn::Set(d, plane);
-    const T* HWY_RESTRICT x = s_.column(axis) + begin;
-    std::int64_t left = 0, right = lefts;
-    for (std::int64_t i = 0; i < count; i += kLanes) {
-      const std::int64_t rest = std::min(count - i, kLanes);
+    std::int64_t left = to, right = left_end, i = begin;
+    // While there is room for a whole vector on both sides: what it spills over is written later.
+    for (const std::int64_t end = begin + count - kLanes;
+         i <= end && left + kLanes <= left_end && right + kLanes <= right_end; i += kLanes) {
       const auto below = hn::Lt(hn::LoadU(d, x + i), cut);
+      const Sides sides(below, hn::Not(below));
+      move_all<false>(sides, i, left, right, 0, 0);
+      const auto lefts_here = static_cast<std::int64_t>(hn::CountTrue(d, below));
+      left += lefts_here;
+      right += kLanes - lefts_here;
+    }
+    for (const std::int64_t end = begin + count; i < end; i += kLanes) {
+      const std::int64_t rest = std::min(end - i, kLanes);
       const auto valid = hn::FirstN(d, static_cast<std::size_t>(rest));
+      const auto below = hn::Lt(hn::LoadU(d, x + i), cut);
       const auto to_left = hn::And(valid, below);
-      const auto to_right = hn::AndNot(below, valid);
       const auto lefts_here = static_cast<std::int64_t>(hn::CountTrue(d, to_left));
-      const Split at{to + left, lefts_here, lefts - left, to + right, rest - lefts_here,
-                     count - right};
-      for (int a = 0; a < dims(); ++a) {
-        T* column = s_.column(a);
-        move(d, hn::LoadU(d, column + begin + i), to_left, to_right, column, at);
-      }
-      move(d, hn::LoadU(d, s_.distance + begin + i), to_left, to_right, s_.distance, at);
-      move_ints(du, s_.index, begin + i, to_left, to_right, at);
-      if constexpr (kAssign) move_ints(du, s_.assignment, begin + i, to_left, to_right, at);
+      const Sides sides(to_left, hn::AndNot(below, valid));
+      move_all<true>(sides, i, left, right, lefts_here, rest - lefts_here);
       left += lefts_here;
       right += rest - lefts_here;
     }
   }
 
  private:
-  // Where one vector's lanes go: position, how many, and how much room is left on that side.
-  struct Split {
-    std::int64_t left, lefts, left_room, right, rights, right_room;
+  // How one vector's lanes are compressed to either side. With 512-bit registers one compression of
+  // lane numbers serves all columns as a permutation, which costs half of a compression.
+  struct Sides {
+    using DU = hn::RebindToUnsigned<D>;
+#if HWY_TARGET <= HWY_AVX3
+    hn::Vec<DU> left, right;
+    template <class Mask>
+    HWY_INLINE Sides(Mask to_left, Mask to_right)
+        : left(hn::Compress(hn::Iota(DU(), 0), hn::RebindMask(DU(), to_left))),
+          right(hn::Compress(hn::Iota(DU(), 0), hn::RebindMask(DU(), to_right))) {}
+    template <class Tag, class Vector>
+    HWY_INLINE Vector lefts(Tag tag, Vector v) const {
+      return hn::TableLookupLanes(v, hn::IndicesFromVec(tag, left));
+    }
+    template <class Tag, class Vector>
+    HWY_INLINE Vector rights(Tag tag, Vector v) const {
+      return hn::TableLookupLanes(v, hn::IndicesFromVec(tag, right));
+    }
+#else
+    hn::Mask<D> left, right;
+    HWY_INLINE Sides(hn::Mask<D> to_left, hn::Mask<D> to_right) : left(to_left), right(to_right) {}
+    template <class Tag, class Vector>
+    HWY_INLINE Vector lefts(Tag tag, Vector v) const {
+      return hn::Compress(v, hn::RebindMask(tag, left));
+    }
+    template <class Tag, class Vector>
+    HWY_INLINE Vector rights(Tag tag, Vector v) const {
+      return hn::Compress(v, hn::RebindMask(tag, right));
+    }
+#endif
   };
 
   // Of floats everything but the rounding of the difference is exact in double, so that the halves
@@ -338,39 +366,46 @@ class Sweeps {
     }
   }
 
-  template <class Tag, class Vector, class Element>
-  static HWY_INLINE void store_first(Tag d, Vector v, Element* to, std::int64_t count,
-                                     std::int64_t room) {
-    // A full store may only spill over what this side will write later.
-    if (HWY_LIKELY(room >= static_cast<std::int64_t>(hn::MaxLanes(d)))) {
-      hn::StoreU(v, d, to);
-    } else {
+  template <bool kPartial, class Tag, class Vector, class Element>
+  static HWY_INLINE void store_first(Tag d, Vector v, Element* to, std::int64_t count) {
+    if constexpr (kPartial) {
       hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, to);
+    } else {
+      hn::StoreU(v, d, to);
     }
   }
 
-  template <class Tag, class Vector, class Mask, class Element>
-  static HWY_INLINE void move(Tag d, Vector v, Mask to_left, Mask to_right, Element* column,
-                              const Split& at) {
-    store_first(d, hn::Compress(v, to_left), column + at.left, at.lefts, at.left_room);
-    store_first(d, hn::Compress(v, to_right), column + at.right, at.rights, at.right_room);
+  template <bool kPartial>
+  HWY_INLINE void move_all(const Sides& sides, std::int64_t from, std::int64_t left,
+                           std::int64_t right, std::int64_t lefts, std::int64_t rights) {
+    const D d;
+    for (int a = 0; a <= dims(); ++a) {
+      T* const column = a < dims() ? s_.column(a) : s_.distance;
+      const V v = hn::LoadU(d, column + from);
+      store_first<kPartial>(d, sides.lefts(d, v), column + left, lefts);
+      store_first<kPartial>(d, sides.rights(d, v), column + right, rights);
+    }
+    move_ints<kPartial>(sides, s_.index, from, left, right, lefts, rights);
+    if constexpr (kAssign) {
+      move_ints<kPartial>(sides, s_.assignment, from, left, right, lefts, rights);
+    }
   }
 
-  template <class DU, class Mask>
-  static HWY_INLINE void move_ints(DU du, std::int32_t* column, std::int64_t from, Mask to_left,
-                                   Mask to_right, const Split& at) {
-    auto* words = reinterpret_cast<std::uint32_t*>(column);
-    const auto left = hn::RebindMask(du, to_left);
-    const auto right = hn::RebindMask(du, to_right);
+  template <bool kPartial>
+  static HWY_INLINE void move_ints(const Sides& sides, std::int32_t* column, std::int64_t from,
+                                   std::int64_t left, std::int64_t right, std::int64_t lefts,
+                                   std::int64_t rights) {
+    const hn::RebindToUnsigned<D> du;
+    const hn::Rebind<std::uint32_t, D> words;
+    auto* const at = reinterpret_cast<std::uint32_t*>(column);
     if constexpr (sizeof(T) == sizeof(std::uint32_t)) {
-      move(du, hn::LoadU(du, words + from), left, right, words, at);
+      const auto v = hn::LoadU(du, at + from);
+      store_first<kPartial>(du, sides.lefts(du, v), at + left, lefts);
+      store_first<kPartial>(du, sides.rights(du, v), at + right, rights);
     } else {
-      const hn::Rebind<std::uint32_t, DU> half;
-      const auto v = hn::PromoteTo(du, hn::LoadU(half, words + from));
-      store_first(half, hn::TruncateTo(half, hn::Compress(v, left)), words + at.left, at.lefts,
-                  at.left_room);
-      store_first(half, hn::TruncateTo(half, hn::Compress(v, right)), words + at.right, at.rights,
-                  at.right_room);
+      const auto v = hn::PromoteTo(du, hn::LoadU(words, at + from));
+      store_first<kPartial>(words, hn::TruncateTo(words, sides.lefts(du, v)), at + left, lefts);
+      store_first<kPartial>(words, hn::TruncateTo(words, sides.rights(du, v)), at + right, rights);
     }
   }
 
