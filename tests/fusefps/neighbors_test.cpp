@@ -30,12 +30,12 @@ template <class Op>
 void check_against_reference(Op op) {
   Description description;
   op.describe(description);
-  detail::Invocation call(Context({.threads = 2}), detail::hooks_of<Op>(), &op,
+  researchkit::detail::Invocation call(Context({.threads = 2}), researchkit::detail::hooks_of<Op>(), &op,
                           description.ports());
   call.execute();
   std::vector<Tensor> fast;
   for (const auto& [name, tensor] : call.outputs()) fast.push_back(tensor.clone());
-  call.execute(detail::Path::reference);
+  call.execute(researchkit::detail::Path::reference);
   REQUIRE_FALSE(fast.empty());
   std::size_t i = 0;
   for (const auto& [name, tensor] : call.outputs()) {

@@ -30,7 +30,7 @@ void check_refused(const std::string& argument, F&& call) {
 TEST_CASE("every golden case passes on both paths and every bad call is refused by name") {
   Registry registry;
   register_fusefps(registry);
-  for (const auto path : {detail::Path::run, detail::Path::reference}) {
+  for (const auto path : {researchkit::detail::Path::run, researchkit::detail::Path::reference}) {
     const auto results = verify(registry, std::string(RESEARCHKIT_TEST_GOLDEN_DIR) + "/fusefps",
                                 Context(), {path, {}});
     for (const CaseResult& result : results) {
