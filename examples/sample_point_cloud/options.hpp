@@ -59,7 +59,8 @@ inline void add_options(CLI::App& app, Options& o) {
       ->capture_default_str();
   app.add_flag("--verify", o.verify, "also run plain sampling and compare all indices with it");
   app.add_flag("--stats", o.stats, "print the counters of the work done");
-  app.add_flag("--accelerator-model", o.accelerator_model, "print what two accelerators would need");
+  app.add_flag("--accelerator-model", o.accelerator_model,
+               "print what two accelerators would need");
   app.add_flag("--compare-random", o.compare_random, "measure a random choice of as many points");
   app.add_option("--out", o.out, "write the sampled points: .npy .ply .csv .xyz .bin");
   app.add_option("--indices", o.indices, "write the chosen indices: .npy");

@@ -122,8 +122,9 @@ void add_dots(Svg& svg, const std::vector<std::pair<double, double>>& points, co
   }
   if (path.empty()) return;
   path[0] = 'M';
-  svg.add(R"(<path {} transform="scale({:.3g})" stroke-linecap="round" stroke-width="{:.3g}" d="{}"/>)",
-          attributes, 1.0 / kCellsPerPixel, 2 * radius * kCellsPerPixel, path);
+  svg.add(
+      R"-(<path {} transform="scale({:.3g})" stroke-linecap="round" stroke-width="{:.3g}" d="{}"/>)-",
+      attributes, 1.0 / kCellsPerPixel, 2 * radius * kCellsPerPixel, path);
 }
 
 void add_legend(Svg& svg, double x, double y, std::size_t samples) {
@@ -134,8 +135,8 @@ void add_legend(Svg& svg, double x, double y, std::size_t samples) {
     if (begin > samples) break;
     const std::size_t end = std::min(layer.end, samples);
     const std::string label = fmt::format("{}–{}", begin, end);
-    svg.add(R"(<circle cx="{:.1f}" cy="{:.1f}" r="{}" fill="{}"/>)", x, y, std::max(layer.radius, 2.0),
-            layer.colour);
+    svg.add(R"(<circle cx="{:.1f}" cy="{:.1f}" r="{}" fill="{}"/>)", x, y,
+            std::max(layer.radius, 2.0), layer.colour);
     svg.text(x + 9, y + 4, "start", "text", label);
     x += 26 + 7.2 * static_cast<double>(label.size());
     begin = end + 1;
@@ -158,7 +159,7 @@ void write_top_view(const std::filesystem::path& file,
     svg.add(R"(<text class="text" x="{}" y="26" font-size="15" font-weight="600">{}</text>)", left,
             panel.title);
     svg.text(left, 46, "start", "soft", panel.note);
-    svg.add(R"(<g transform="translate({} {})">)", left, kHead);
+    svg.add(R"-(<g transform="translate({} {})">)-", left, kHead);
     if (panel.shown.empty()) {
       std::vector<std::size_t> all(points.size());
       for (std::size_t i = 0; i < all.size(); ++i) all[i] = i;
@@ -180,13 +181,17 @@ void write_top_view(const std::filesystem::path& file,
   }
   const double bar = round_number_below(window.half / 2);
   const double pixels = bar / (2 * window.half) * kPanel, y = kHead + kPanel + 28;
-  svg.add(R"(<path class="ink" stroke-width="2" d="M{} {}v-4v8v-4h{:.1f}v-4v8"/>)", kMargin, y, pixels);
+  svg.add(R"(<path class="ink" stroke-width="2" d="M{} {}v-4v8v-4h{:.1f}v-4v8"/>)", kMargin, y,
+          pixels);
   svg.text(kMargin + pixels + 10, y + 4, "start", "text", fmt::format("{:g} m", bar));
   if (samples > 0) add_legend(svg, kMargin + kPanel + kGap, y, samples);
   svg.save(file);
 }
 
-void write_radius_curves(const std::filesystem::path& file, const std::vector<Curve>& curves) {
+void write_radius_curves(const std::filesystem::path& file, std::vector<Curve> curves) {
+  for (Curve& curve : curves) {  // what has no logarithm is not drawn
+    std::erase_if(curve.points, [](const auto& point) { return !(point.second > 0); });
+  }
   constexpr double kWidth = 620, kHeight = 400, kLeft = 62, kRight = 170, kTop = 52, kBottom = 52;
   constexpr std::array<std::string_view, 3> kColours = {"#4c7fc0", "#e8590c", "#2b9a77"};
   double x0 = INFINITY, x1 = -INFINITY, y0 = INFINITY, y1 = -INFINITY;
@@ -201,7 +206,9 @@ void write_radius_curves(const std::filesystem::path& file, const std::vector<Cu
   if (!(x0 < x1) || !(y0 < y1)) return;  // nothing that could be drawn
   y0 -= 0.03 * (y1 - y0);
   y1 += 0.03 * (y1 - y0);
-  const auto px = [&](double x) { return kLeft + (x - x0) / (x1 - x0) * (kWidth - kLeft - kRight); };
+  const auto px = [&](double x) {
+    return kLeft + (x - x0) / (x1 - x0) * (kWidth - kLeft - kRight);
+  };
   const auto py = [&](double y) {
     return kHeight - kBottom - (y - y0) / (y1 - y0) * (kHeight - kTop - kBottom);
   };
@@ -222,7 +229,8 @@ void write_radius_curves(const std::filesystem::path& file, const std::vector<Cu
       }
     }
   }
-  svg.add(R"(<path class="frame" d="M{} {}V{}H{}"/>)", kLeft, kTop, kHeight - kBottom, kWidth - kRight);
+  svg.add(R"(<path class="frame" d="M{} {}V{}H{}"/>)", kLeft, kTop, kHeight - kBottom,
+          kWidth - kRight);
   svg.text((kLeft + kWidth - kRight) / 2, kHeight - 12, "middle", "text", "number of samples");
   svg.text(kLeft, kTop - 8, "middle", "text", "metres");
   for (std::size_t c = 0; c < curves.size(); ++c) {
@@ -280,7 +288,8 @@ void write_time_bars(const std::filesystem::path& file,
     svg.text(end + 8, y + kBar - 5, "start", "text", show(bars[i].second));
   }
   const double budget = px(budget_s);
-  svg.add(R"(<path class="ink" stroke-dasharray="5 4" d="M{0:.1f} {1}V{2}"/>)", budget, kTop - 6, bottom);
+  svg.add(R"(<path class="ink" stroke-dasharray="5 4" d="M{0:.1f} {1}V{2}"/>)", budget, kTop - 6,
+          bottom);
   svg.text(budget, kTop - 12, "middle", "text", budget_name);
   svg.save(file);
 }

@@ -27,7 +27,7 @@ struct Curve {
 };
 
 /// Covering radius against the number of samples, both on logarithmic axes.
-void write_radius_curves(const std::filesystem::path& file, const std::vector<Curve>& curves);
+void write_radius_curves(const std::filesystem::path& file, std::vector<Curve> curves);
 
 /// A bar for each (name, seconds), and a line at `budget_s`.
 void write_time_bars(const std::filesystem::path& file,

@@ -252,9 +252,8 @@ std::string json_text_of(const Variants& variants) {
     json[std::string(list)].push_back(json_of(variants, i));
   }
   for (const DimensionSpec& dimension : schema.dimensions) {
-    json["dimensions"].push_back({{"symbol", dimension.symbol},
-                                  {"in", dimension.interval.text()},
-                                  {"doc", dimension.doc}});
+    json["dimensions"].push_back(
+        {{"symbol", dimension.symbol}, {"in", dimension.interval.text()}, {"doc", dimension.doc}});
   }
   return json.dump(2);
 }

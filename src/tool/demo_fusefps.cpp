@@ -70,9 +70,9 @@ void demo_fusefps(const Context& ctx) {
              ctx.threads(), ctx.threads() == 1 ? "" : "s");
 
   Progress progress;
-  const Context watched({.threads = ctx.threads(), .progress = [&](double f, std::string_view what) {
-                           progress.show(f, what);
-                         }});
+  const Context watched(
+      {.threads = ctx.threads(),
+       .progress = [&](double f, std::string_view what) { progress.show(f, what); }});
   Run plain;
   bool all_same = true;
   for (const Method& method : kMethods) {

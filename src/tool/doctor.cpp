@@ -27,8 +27,8 @@ void print_line(std::string_view what, std::string_view value) {
 int diagnose(int threads) {
   const Context ctx({.threads = threads});
   print_line("researchkit", version());
-  print_line("processor", fmt::format("{}, {} logical", processor_name(),
-                                      std::thread::hardware_concurrency()));
+  print_line("processor",
+             fmt::format("{}, {} logical", processor_name(), std::thread::hardware_concurrency()));
   print_line("instruction sets", fmt::format("{}", fmt::join(simd_targets(), " ")));
   print_line("  used", simd_target());
   print_line("threads", fmt::format("{}", ctx.threads()));

@@ -83,7 +83,8 @@ int run_operator(const Options& options) {
   const Operator& op = default_registry().at(options.operator_name);
   std::vector<InputFile> files;
   for (const std::string& text : options.inputs) files.push_back(parse_input(text));
-  Arguments arguments{.inputs = {}, .attributes = parse_attributes(op.schema(), options.attributes)};
+  Arguments arguments{.inputs = {},
+                      .attributes = parse_attributes(op.schema(), options.attributes)};
   const ArgumentSpec* seed = op.schema().find("seed");
   if (options.seed_given && seed != nullptr && seed->type == AttributeType::uint64) {
     arguments.attributes.try_emplace("seed", options.seed);
@@ -138,10 +139,11 @@ void add_run(CLI::App& app, Action& action) {
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   verb->footer(
-      examples({"researchkit run fusefps.lidar_scan --set n=120000 --output-dir scan",
-                "researchkit run fusefps.fused_farthest_point_sample --input points=scan/points.npy "
-                "--set k=16384 \\",
-                "    --set distance_dims=3 --repeat 5 --output-dir sample"}) +
+      examples(
+          {"researchkit run fusefps.lidar_scan --set n=120000 --output-dir scan",
+           "researchkit run fusefps.fused_farthest_point_sample --input points=scan/points.npy "
+           "--set k=16384 \\",
+           "    --set distance_dims=3 --repeat 5 --output-dir sample"}) +
       "\nA file with one axis less than an input with a batch axis `b` is a batch of one: a cloud "
       "[n, d] is taken\nas [1, n, d], and outputs keep that leading 1. All outputs are written "
       "after the call succeeded, or none.");
