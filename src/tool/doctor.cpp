@@ -1,0 +1,52 @@
+#include <fmt/format.h>
+
+#include <fstream>
+#include <memory>
+#include <thread>
+
+#include "researchkit/core/error.hpp"
+#include "researchkit/core/simd.hpp"
+#include "researchkit/core/version.hpp"
+#include "src/tool/tool.hpp"
+
+namespace researchkit::tool {
+namespace {
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+void print_line(std::string_view what, std::string_view value) {
+  fmt::print("{:<18}  {}\n", what, value);
+}
+
+int diagnose(int threads) {
+  const Context ctx({.threads = threads});
+  print_line("researchkit", version());
+  print_line("processor",
+             fmt::format("{}, {} logical", processor_name(), std::thread::hardware_concurrency()));
+  print_line("instruction sets", fmt::format("{}", fmt::join(simd_targets(), " ")));
+  print_line("  used", simd_target());
+  print_line("threads", fmt::format("{}", ctx.threads()));
+  print_line("CUDA", "not in this build: no device code");
+  print_line("MPI", "not in this build");
+  return kSuccess;
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Action& action) {
+  auto threads = std::make_shared<int>(0);
+  CLI::App* verb =
+      app.add_subcommand("doctor", "tell what this machine has and what of it is used");
+  verb->add_option("--threads", *threads, "threads; 0: OMP_NUM_THREADS or all processors")
+      ->check(CLI::Range(0, 4096));
+  verb->footer(examples({"researchkit doctor"}));
+  verb->callback([threads, &action] { action = [threads] { return diagnose(*threads); }; });
+}
+
+}  // namespace researchkit::tool
