@@ -8,7 +8,8 @@ add_library(researchkit::researchkit ALIAS researchkit)
 researchkit_compile_options(researchkit)
 target_compile_features(researchkit PUBLIC cxx_std_20)
 set_target_properties(researchkit PROPERTIES
-  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON)
+  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON
+  DEFINE_SYMBOL "")  # shared and static objects are the same, so ccache makes the second for nothing
 if(NOT RESEARCHKIT_SANITIZE AND NOT APPLE)
   target_link_options(researchkit PRIVATE LINKER:--no-undefined)  # a missing library shows here, not at the user's
 endif()

@@ -55,19 +55,19 @@ def picture(folder, entry):
             f"<figcaption>{caption}</figcaption></figure>")
 
 
-def table(head, rows, numeric):
+def table(head, rows, numeric, kind="plain"):
     """rows of already escaped cells; `numeric` holds the columns that are aligned to the right."""
     def cell(tag, column, content):
         return f'<{tag}{" class=number" if column in numeric else ""}>{content}</{tag}>'
     lines = ["<tr>" + "".join(cell("th", i, c) for i, c in enumerate(head)) + "</tr>"]
     lines += ["<tr>" + "".join(cell("td", i, c) for i, c in enumerate(row)) + "</tr>" for row in rows]
-    return '<div class="scroll"><table>' + "\n".join(lines) + "</table></div>"
+    return '<div class="scroll"><table class=' + kind + '>' + "\n".join(lines) + "</table></div>"
 
 
 def measured_table(rows):
     cells = [(escape(r["name"]), f'<b>{escape(show_number(r["value"]))}</b> {escape(r.get("unit", ""))}',
               escape(r.get("note", ""))) for r in rows]
-    return table(("measured", "value", ""), cells, {1})
+    return table(("measured", "value", ""), cells, {1}, "measured")
 
 
 def peers_table(path):
