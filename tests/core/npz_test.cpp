@@ -56,6 +56,22 @@ TEST_CASE("npz: stored and deflated archives come back as they were written") {
   CHECK(folder.entries() == 2);
 }
 
+TEST_CASE("npy and npz: files that NumPy made are read") {
+  const std::filesystem::path corpus =
+      std::filesystem::path(RESEARCHKIT_TEST_SOURCE_DIR) / "tests/fuzz/corpus";
+  for (const std::string name : {"stored.npz", "deflated.npz"}) {
+    const auto tensors = read_npz(corpus / "npz" / name);
+    REQUIRE(tensors.size() == 2);
+    CHECK(tensors.at("a").values<float>()[4] == 4);
+    CHECK(tensors.at("b.c").shape() == Shape{40, 5});
+  }
+  const Tensor columns = read_npy(corpus / "npy/float64_fortran_big.npy");
+  REQUIRE(columns.shape() == Shape{2, 3});
+  for (std::size_t i = 0; i < 6; ++i) CHECK(columns.values<double>()[i] == static_cast<double>(i));
+  CHECK(read_npy(corpus / "npy/int64_v2.npy").values<std::int64_t>()[2] == 2);
+  CHECK(read_npy(corpus / "npy/bool_v3_scalar.npy").rank() == 0);
+}
+
 TEST_CASE("npz: any truncation and any damaged byte of the data is noticed") {
   test::TemporaryFolder folder;
   write_npz(folder / "a.npz", {{"a", Tensor::from<float>({1, 2, 3}, {3})}});
