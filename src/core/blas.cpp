@@ -123,13 +123,14 @@ class Product {
   void run(const Tile& tile) {
     // BLAS thinks in columns: what it computes is c^T = b^T a^T.
     const char trans_b = b_.transposed ? 'T' : 'N', trans_a = a_.transposed ? 'T' : 'N';
-    const int rows = int_of(tile.columns), columns = int_of(tile.rows), length = int_of(tile.length);
+    const int rows = int_of(tile.columns), columns = int_of(tile.rows),
+              length = int_of(tile.length);
     const int lda = int_of(a_.ld), ldb = int_of(b_.ld);
     const bool whole = parts_ == 1;
     const int ldc = int_of(whole ? leading_dimension(c_) : n_);
-    Real* const c = whole ? &c_(tile.row, tile.column)
-                          : &partial_[static_cast<std::size_t>((tile.part * m_ + tile.row) * n_ +
-                                                               tile.column)];
+    Real* const c =
+        whole ? &c_(tile.row, tile.column)
+              : &partial_[static_cast<std::size_t>((tile.part * m_ + tile.row) * n_ + tile.column)];
     const Real beta = whole ? gemm_.beta : Real{0};
     const Real* const a = a_.at(tile.row, tile.begin);
     const Real* const b = b_.at(tile.begin, tile.column);
@@ -264,8 +265,8 @@ void run_group(const Context& ctx, std::span<const Gemm<Real>> group) {
 }
 
 template <class Real>
-void run_batch(const Context& ctx, Real alpha, const In<Real, 3>& a, const In<Real, 3>& b, Real beta,
-               const Out<Real, 3>& c) {
+void run_batch(const Context& ctx, Real alpha, const In<Real, 3>& a, const In<Real, 3>& b,
+               Real beta, const Out<Real, 3>& c) {
   const int64_t batch = c.extent(0);
   for (const auto& [view, name] : {std::pair(a, "a"), std::pair(b, "b")}) {
     if (view.extent(0) != batch) {

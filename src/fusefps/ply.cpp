@@ -30,11 +30,11 @@ struct Header {
 
 std::optional<Scalar> scalar_from_name(std::string_view name) {
   constexpr std::pair<std::string_view, Scalar> kNames[] = {
-      {"char", Scalar::i8},     {"int8", Scalar::i8},     {"uchar", Scalar::u8},
-      {"uint8", Scalar::u8},    {"short", Scalar::i16},   {"int16", Scalar::i16},
-      {"ushort", Scalar::u16},  {"uint16", Scalar::u16},  {"int", Scalar::i32},
-      {"int32", Scalar::i32},   {"uint", Scalar::u32},    {"uint32", Scalar::u32},
-      {"float", Scalar::f32},   {"float32", Scalar::f32}, {"double", Scalar::f64},
+      {"char", Scalar::i8},    {"int8", Scalar::i8},     {"uchar", Scalar::u8},
+      {"uint8", Scalar::u8},   {"short", Scalar::i16},   {"int16", Scalar::i16},
+      {"ushort", Scalar::u16}, {"uint16", Scalar::u16},  {"int", Scalar::i32},
+      {"int32", Scalar::i32},  {"uint", Scalar::u32},    {"uint32", Scalar::u32},
+      {"float", Scalar::f32},  {"float32", Scalar::f32}, {"double", Scalar::f64},
       {"float64", Scalar::f64}};
   for (const auto& [known, type] : kNames) {
     if (known == name) return type;
@@ -111,12 +111,18 @@ Header parse_header(std::string_view& text, std::string_view file) {
 
 std::int64_t load_length(const std::byte* from, Scalar type, std::endian order) {
   switch (type) {
-    case Scalar::i8: return io::load<std::int8_t>(from, order);
-    case Scalar::u8: return io::load<std::uint8_t>(from, order);
-    case Scalar::i16: return io::load<std::int16_t>(from, order);
-    case Scalar::u16: return io::load<std::uint16_t>(from, order);
-    case Scalar::u32: return io::load<std::uint32_t>(from, order);
-    default: return io::load<std::int32_t>(from, order);
+    case Scalar::i8:
+      return io::load<std::int8_t>(from, order);
+    case Scalar::u8:
+      return io::load<std::uint8_t>(from, order);
+    case Scalar::i16:
+      return io::load<std::int16_t>(from, order);
+    case Scalar::u16:
+      return io::load<std::uint16_t>(from, order);
+    case Scalar::u32:
+      return io::load<std::uint32_t>(from, order);
+    default:
+      return io::load<std::int32_t>(from, order);
   }
 }
 
@@ -246,8 +252,8 @@ Tensor parse_ply(io::Bytes bytes, std::string_view file) {
     skip_element(data, *element);
   }
   data.require_rows(*vertex);
-  Tensor points(DType::f32, {static_cast<std::int64_t>(vertex->count),
-                             static_cast<std::int64_t>(columns)});
+  Tensor points(DType::f32,
+                {static_cast<std::int64_t>(vertex->count), static_cast<std::int64_t>(columns)});
   float* row = points.values<float>().data();
   for (std::uint64_t i = 0; i < vertex->count; ++i, row += columns) {
     for (std::size_t p = 0; p < column.size(); ++p) {

@@ -47,11 +47,16 @@ Tensor parse_bin(io::Bytes bytes, std::string_view file) {
 Tensor parse(io::Bytes bytes, PointFormat format, std::string_view file,
              const std::shared_ptr<void>& owner) {
   switch (format) {
-    case PointFormat::npy: return check_points(io::tensor_from_npy(bytes, file, owner), file);
-    case PointFormat::bin: return parse_bin(bytes, file);
-    case PointFormat::ply: return parse_ply(bytes, file);
-    case PointFormat::pcd: return parse_pcd(bytes, file);
-    case PointFormat::text: return parse_text_points(bytes, file);
+    case PointFormat::npy:
+      return check_points(io::tensor_from_npy(bytes, file, owner), file);
+    case PointFormat::bin:
+      return parse_bin(bytes, file);
+    case PointFormat::ply:
+      return parse_ply(bytes, file);
+    case PointFormat::pcd:
+      return parse_pcd(bytes, file);
+    case PointFormat::text:
+      return parse_text_points(bytes, file);
   }
   io::fail(file, "unknown format");
 }
@@ -62,8 +67,8 @@ std::string column_name(std::int64_t column) {
 }
 
 std::string ply_header(const Tensor& points) {
-  std::string header = fmt::format("ply\nformat binary_little_endian 1.0\nelement vertex {}\n",
-                                   points.extent(0));
+  std::string header =
+      fmt::format("ply\nformat binary_little_endian 1.0\nelement vertex {}\n", points.extent(0));
   const std::string_view type = points.dtype() == DType::f32 ? "float" : "double";
   for (std::int64_t column = 0; column < points.extent(1); ++column) {
     header += fmt::format("property {} {}\n", type, column_name(column));
@@ -136,8 +141,10 @@ void write_points(const std::filesystem::path& path, const Tensor& points) {
   const PointFormat format = point_format_of(path);
   const Tensor rows = check_points(io::writable(points, file), file);
   switch (format) {
-    case PointFormat::npy: return write_npy(path, rows);
-    case PointFormat::text: return write_file(path, text_of(rows, extension_of(path) == ".csv"));
+    case PointFormat::npy:
+      return write_npy(path, rows);
+    case PointFormat::text:
+      return write_file(path, text_of(rows, extension_of(path) == ".csv"));
     case PointFormat::ply: {
       if (rows.extent(1) < 3) io::fail(file, "a .ply needs 3 columns, got {}", rows.extent(1));
       const std::string header = ply_header(rows);
@@ -152,7 +159,8 @@ void write_points(const std::filesystem::path& path, const Tensor& points) {
       const Tensor data = little_endian(rows);
       return write_file(path, std::array{io::bytes_of(data)});
     }
-    case PointFormat::pcd: io::fail(file, ".pcd files are read but not written");
+    case PointFormat::pcd:
+      io::fail(file, ".pcd files are read but not written");
   }
 }
 

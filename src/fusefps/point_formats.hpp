@@ -22,15 +22,19 @@ enum class Scalar { i8, u8, i16, u16, i32, u32, i64, u64, f32, f64 };
 constexpr std::size_t size_of(Scalar type) {
   switch (type) {
     case Scalar::i8:
-    case Scalar::u8: return 1;
+    case Scalar::u8:
+      return 1;
     case Scalar::i16:
-    case Scalar::u16: return 2;
+    case Scalar::u16:
+      return 2;
     case Scalar::i32:
     case Scalar::u32:
-    case Scalar::f32: return 4;
+    case Scalar::f32:
+      return 4;
     case Scalar::i64:
     case Scalar::u64:
-    case Scalar::f64: return 8;
+    case Scalar::f64:
+      return 8;
   }
   return 0;
 }
@@ -38,23 +42,34 @@ constexpr std::size_t size_of(Scalar type) {
 /// The nearest float; infinite beyond its range, which a plain cast would leave undefined.
 inline float narrow(double value) {
   if (std::abs(value) > std::numeric_limits<float>::max()) {
-    return std::copysign(std::numeric_limits<float>::infinity(), static_cast<float>(value > 0) - 0.5f);
+    return std::copysign(std::numeric_limits<float>::infinity(),
+                         static_cast<float>(value > 0) - 0.5f);
   }
   return static_cast<float>(value);
 }
 
 inline float load_float(const std::byte* from, Scalar type, std::endian order) {
   switch (type) {
-    case Scalar::i8: return io::load<std::int8_t>(from, order);
-    case Scalar::u8: return io::load<std::uint8_t>(from, order);
-    case Scalar::i16: return io::load<std::int16_t>(from, order);
-    case Scalar::u16: return io::load<std::uint16_t>(from, order);
-    case Scalar::i32: return static_cast<float>(io::load<std::int32_t>(from, order));
-    case Scalar::u32: return static_cast<float>(io::load<std::uint32_t>(from, order));
-    case Scalar::i64: return static_cast<float>(io::load<std::int64_t>(from, order));
-    case Scalar::u64: return static_cast<float>(io::load<std::uint64_t>(from, order));
-    case Scalar::f32: return io::load<float>(from, order);
-    case Scalar::f64: return narrow(io::load<double>(from, order));
+    case Scalar::i8:
+      return io::load<std::int8_t>(from, order);
+    case Scalar::u8:
+      return io::load<std::uint8_t>(from, order);
+    case Scalar::i16:
+      return io::load<std::int16_t>(from, order);
+    case Scalar::u16:
+      return io::load<std::uint16_t>(from, order);
+    case Scalar::i32:
+      return static_cast<float>(io::load<std::int32_t>(from, order));
+    case Scalar::u32:
+      return static_cast<float>(io::load<std::uint32_t>(from, order));
+    case Scalar::i64:
+      return static_cast<float>(io::load<std::int64_t>(from, order));
+    case Scalar::u64:
+      return static_cast<float>(io::load<std::uint64_t>(from, order));
+    case Scalar::f32:
+      return io::load<float>(from, order);
+    case Scalar::f64:
+      return narrow(io::load<double>(from, order));
   }
   return 0;
 }
@@ -84,7 +99,9 @@ std::optional<Integer> parse_integer(std::string_view token) {
   return value;
 }
 
-constexpr bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f'; }
+constexpr bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f';
+}
 
 /// Takes the next word off `text`, where words are apart by blanks and, with `lines`, by line ends;
 /// empty at the end.

@@ -41,8 +41,8 @@ double worst_error(Real alpha, In<Real, 2> a, In<Real, 2> b, Real beta, In<Real,
         sum += double{alpha} * a(i, l) * b(l, j);
         magnitude += std::abs(double{alpha} * a(i, l) * b(l, j));
       }
-      const double allowed = std::numeric_limits<Real>::epsilon() *
-                             static_cast<double>(a.extent(1) + 2) * magnitude;
+      const double allowed =
+          std::numeric_limits<Real>::epsilon() * static_cast<double>(a.extent(1) + 2) * magnitude;
       const double error = std::abs(static_cast<double>(after(i, j)) - sum);
       if (!(error <= allowed)) worst = std::max(worst, error / std::max(allowed, 1e-300));
     }
@@ -105,8 +105,11 @@ TEMPLATE_TEST_CASE("gemm equals three loops where it is cut into tiles and parts
                    double) {
   using Real = TestType;
   const Context ctx({.threads = 2});
-  for (const auto& [m, n, k] : {std::array<int64_t, 3>{300, 270, 40}, {1100, 5, 130},
-                                {3, 1500, 200}, {20, 30, 5000}, {300, 20, 2100}}) {
+  for (const auto& [m, n, k] : {std::array<int64_t, 3>{300, 270, 40},
+                                {1100, 5, 130},
+                                {3, 1500, 200},
+                                {20, 30, 5000},
+                                {300, 20, 2100}}) {
     CAPTURE(m, n, k);
     const auto a = random_array<Real, 2>({m, k}, 1), b = random_array<Real, 2>({k, n}, 2);
     for (const Real beta : {Real{0}, Real{0.5}}) {
@@ -146,7 +149,8 @@ TEST_CASE("gemm does not read c when beta is 0") {
 
 TEST_CASE("gemm: a batch and a group equal their products one by one") {
   const Context ctx({.threads = 2});
-  const auto a = random_array<double, 3>({40, 9, 17}, 1), b = random_array<double, 3>({40, 17, 8}, 2);
+  const auto a = random_array<double, 3>({40, 9, 17}, 1),
+             b = random_array<double, 3>({40, 17, 8}, 2);
   const Array<double, 3> c({40, 9, 8}), shared({40, 9, 8});
   gemm(ctx, 1, a, b, 0, c);
   // One b for all: a leading stride of 0.

@@ -13,12 +13,10 @@ struct Foreign {
   std::int64_t shape[2] = {2, 3};
   std::int64_t strides[2] = {3, 1};
   int deleted = 0;
-  dlpack::ManagedTensor managed{{values, {dlpack::kCpu, 0}, 2, {dlpack::kFloat, 32, 1}, shape,
-                                 strides, 0},
-                                this,
-                                [](dlpack::ManagedTensor* self) {
-                                  ++static_cast<Foreign*>(self->context)->deleted;
-                                }};
+  dlpack::ManagedTensor managed{
+      {values, {dlpack::kCpu, 0}, 2, {dlpack::kFloat, 32, 1}, shape, strides, 0},
+      this,
+      [](dlpack::ManagedTensor* self) { ++static_cast<Foreign*>(self->context)->deleted; }};
 };
 
 TEST_CASE("dlpack: an export shares memory and outlives the tensor") {

@@ -1,7 +1,7 @@
 #include "researchkit/core/io/npy.hpp"
 
-#include <cstring>
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "researchkit/core/error.hpp"
@@ -142,7 +142,8 @@ TEST_CASE("npy: broken files are refused, and the message says why") {
   CHECK_THAT(refusal("P5 12 12 255"), contains("not a .npy file"));
   CHECK_THAT(refusal(npy(ok, data, 4)), contains("format 4.0"));
   CHECK_THAT(refusal(npy(ok, data).substr(0, 40)), contains("truncated .npy header"));
-  CHECK_THAT(refusal(npy(ok, raw<float>({1}))), contains("truncated: float32 of shape [2] needs 8"));
+  CHECK_THAT(refusal(npy(ok, raw<float>({1}))),
+             contains("truncated: float32 of shape [2] needs 8"));
   CHECK_THAT(refusal(npy(ok, raw<float>({1, 2, 3}))), contains("trailing bytes"));
   CHECK_THAT(refusal(with_type("'<i2'")), contains("'<i2' is not supported"));
   CHECK_THAT(refusal(with_type("'|O'")), contains("'|O' is not supported"));
@@ -156,7 +157,8 @@ TEST_CASE("npy: broken files are refused, and the message says why") {
   CHECK_THAT(refusal(with_shape("(99999999999999999999,)")), contains("not an extent"));
   CHECK_THAT(refusal(with_shape("(4611686018427387904,)")), contains("too large"));
   CHECK_THAT(refusal(with_shape("(1099511627776,)")), contains("truncated"));
-  CHECK_THAT(refusal(npy("{'descr': '<f4', 'shape': (2,)}", data)), contains("lacks 'fortran_order'"));
+  CHECK_THAT(refusal(npy("{'descr': '<f4', 'shape': (2,)}", data)),
+             contains("lacks 'fortran_order'"));
   CHECK_THAT(refusal(npy("{'descr': '<f4', 'descr': '<f4'}", data)), contains("twice"));
   CHECK_THAT(refusal(npy("{'descr': '<f4', 'x': 1}", data)), contains("unknown key 'x'"));
   CHECK_THAT(refusal(npy(ok + " x", data)), contains("after its closing brace"));

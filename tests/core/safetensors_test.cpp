@@ -90,7 +90,8 @@ TEST_CASE("safetensors: broken files are refused, and the message says why") {
   CHECK_THAT(refusal(file_of("{\"\xff\":1}", "")), contains("not JSON"));
   CHECK_THAT(refusal(file_of("{\"a\":" + std::string(100000, '['), "")), contains("too deeply"));
   CHECK_THAT(refusal(entry(x + "," + x)), contains("'x' occurs twice"));
-  CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","dtype":"F32"})")), contains("'dtype' occurs twice"));
+  CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","dtype":"F32"})")),
+             contains("'dtype' occurs twice"));
   CHECK_THAT(refusal(entry(x + R"(,"y":{"dtype":"F32","shape":[1],"data_offsets":[4,8]})")),
              contains("overlap"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]})")),
@@ -110,9 +111,9 @@ TEST_CASE("safetensors: broken files are refused, and the message says why") {
   CHECK_THAT(
       refusal(entry(R"("x":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]})")),
       contains("too large"));
-  CHECK_THAT(refusal(entry(
-                 R"("x":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8]})")),
-             contains("not a natural number"));
+  CHECK_THAT(
+      refusal(entry(R"("x":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8]})")),
+      contains("not a natural number"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[2],"data_offsets":[0]})")),
              contains("not a pair"));
   CHECK_THAT(refusal(entry(R"("x":{"dtype":"F32","shape":[2]})")), contains("dtype, shape and"));

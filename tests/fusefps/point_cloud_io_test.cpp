@@ -99,7 +99,9 @@ TEST_CASE("text points: separators, comments, a header line, blank lines, line e
         std::vector<float>{1, -2, 3, .5f, 100, -.25f});
   CHECK(text("x,y,z\n1,2,3\n").shape() == Shape{1, 3});
   CHECK(text("x,y,z,\"time stamp\"\n").shape() == Shape{0, 5});  // quotes mean nothing
-  CHECK(text("\xef\xbb\xbf""1 2\n").shape() == Shape{1, 2});
+  CHECK(text("\xef\xbb\xbf"
+             "1 2\n")
+            .shape() == Shape{1, 2});
   CHECK(std::isnan(list(text("nan inf\n"))[0]));
   CHECK(list(text("1e-60 0.1"))[0] == 0);
 }
@@ -157,8 +159,8 @@ TEST_CASE("ply points: ascii and both byte orders give x, y, z and the other sca
   CHECK(list(parse(ascii, PointFormat::ply)) == wanted);
   CHECK(list(parse(ply_header("binary_little_endian") + ply_data(std::endian::little),
                    PointFormat::ply)) == wanted);
-  const Tensor big = parse(ply_header("binary_big_endian") + ply_data(std::endian::big),
-                           PointFormat::ply);
+  const Tensor big =
+      parse(ply_header("binary_big_endian") + ply_data(std::endian::big), PointFormat::ply);
   CHECK(list(big) == wanted);
   CHECK(big.shape() == Shape{2, 4});
   // Line ends of Windows in the header.
@@ -182,8 +184,8 @@ TEST_CASE("ply points: broken files are refused, and the message says why") {
   const auto why = [](const std::string& s) { return refusal(s, PointFormat::ply); };
   const auto vertex = [&](const std::string& count, const std::string& properties,
                           const std::string& data) {
-    return why("ply\nformat binary_little_endian 1.0\nelement vertex " + count + "\n" +
-               properties + "end_header\n" + data);
+    return why("ply\nformat binary_little_endian 1.0\nelement vertex " + count + "\n" + properties +
+               "end_header\n" + data);
   };
   const std::string xyz = "property float x\nproperty float y\nproperty float z\n";
   REQUIRE(vertex("1", xyz, std::string(12, '\0')) == "");
@@ -200,8 +202,9 @@ TEST_CASE("ply points: broken files are refused, and the message says why") {
   CHECK_THAT(vertex("-1", xyz, ""), contains("bad header line 'element vertex -1'"));
   CHECK_THAT(vertex("18446744073709551615", xyz, "12345678"), contains("truncated"));
   CHECK_THAT(vertex("2", xyz, std::string(23, '\0')), contains("truncated"));
-  CHECK_THAT(vertex("1", xyz + "property list int int l\n", std::string(12, '\0') + "\xff\xff\xff\xff"),
-             contains("a list has the length -1"));
+  CHECK_THAT(
+      vertex("1", xyz + "property list int int l\n", std::string(12, '\0') + "\xff\xff\xff\xff"),
+      contains("a list has the length -1"));
   CHECK_THAT(vertex("1", xyz + "property list uint double l\n",
                     std::string(12, '\0') + "\xff\xff\xff\xff" + std::string(80, '\0')),
              contains("truncated"));
@@ -228,17 +231,20 @@ TEST_CASE("pcd points: ascii, binary and compressed give x, y, z and the other f
   const auto row = [&](uint8_t intensity, float x, float y, double z, int16_t a, int16_t b) {
     return raw(little, intensity, uint8_t{1}, uint8_t{1}, uint8_t{1}, x, y, z, a, b);
   };
-  const std::string binary = pcd_header("2", "binary") + row(250, 1, 2, 3, -5, 6) + row(7, 4, 5, 6, 8, -9);
+  const std::string binary =
+      pcd_header("2", "binary") + row(250, 1, 2, 3, -5, 6) + row(7, 4, 5, 6, 8, -9);
   CHECK(list(parse(binary, PointFormat::pcd)) == kPcdPoints);
   for (std::size_t size = 0; size < binary.size(); ++size) {
     CHECK(refusal(binary.substr(0, size), PointFormat::pcd) != "");
   }
   // Field by field: intensities and padding, x, y, z, normals. The padding of six ones is packed as a
   // literal and a repetition of length 5 from distance 1.
-  const std::string packed = std::string("\x02\xfa\x07\x01", 4) + std::string("\x60\x00", 2) + '\x0f' +
-                             raw(little, 1.f, 4.f, 2.f, 5.f) + '\x0f' + raw(little, 3., 6.) + '\x07' +
+  const std::string packed = std::string("\x02\xfa\x07\x01", 4) + std::string("\x60\x00", 2) +
+                             '\x0f' + raw(little, 1.f, 4.f, 2.f, 5.f) + '\x0f' +
+                             raw(little, 3., 6.) + '\x07' +
                              raw(little, int16_t{-5}, int16_t{6}, int16_t{8}, int16_t{-9});
-  const auto compressed = [&](std::uint32_t packed_size, std::uint32_t size, const std::string& data) {
+  const auto compressed = [&](std::uint32_t packed_size, std::uint32_t size,
+                              const std::string& data) {
     return pcd_header("2", "binary_compressed") + raw(little, packed_size, size) + data;
   };
   const auto packed_size = static_cast<std::uint32_t>(packed.size());
@@ -277,7 +283,8 @@ TEST_CASE("pcd points: broken files are refused, and the message says why") {
   CHECK_THAT(with("_ x", "x x"), contains("COUNT 3"));
   CHECK_THAT(with("intensity _ x", "x _ x"), contains("there are 2 fields 'x'"));
   CHECK_THAT(with("POINTS 1", "POINTS 2"), contains("WIDTH times HEIGHT is 1, POINTS is 2"));
-  CHECK_THAT(with("WIDTH 1\nHEIGHT 1", "WIDTH 9999999999\nHEIGHT 9999999999"), contains("too large"));
+  CHECK_THAT(with("WIDTH 1\nHEIGHT 1", "WIDTH 9999999999\nHEIGHT 9999999999"),
+             contains("too large"));
   CHECK_THAT(with("WIDTH 1", "WIDTH -1"), contains("WIDTH is not followed by one natural number"));
   CHECK_THAT(with("DATA ascii", "DATA zip"), contains("'zip' is not known"));
   CHECK_THAT(with("1 2 3", "1 two 3"), contains("'two' is not a number"));

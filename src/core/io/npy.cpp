@@ -36,8 +36,8 @@ class HeaderParser {
       const std::string_view key = string();
       bool& seen = key == "descr"           ? has_descr
                    : key == "fortran_order" ? has_order
-                   : key == "shape" ? has_shape
-                                    : refuse_key(key);
+                   : key == "shape"         ? has_shape
+                                            : refuse_key(key);
       if (seen) fail(name_, "header has the key '{}' twice", key);
       seen = true;
       expect(':');
@@ -52,15 +52,18 @@ class HeaderParser {
     skip_space();
     if (at_ != text_.size()) fail(name_, "header has text after its closing brace");
     if (!has_descr || !has_order || !has_shape) {
-      fail(name_, "header lacks '{}'", !has_descr ? "descr" : !has_order ? "fortran_order" : "shape");
+      fail(name_, "header lacks '{}'",
+           !has_descr   ? "descr"
+           : !has_order ? "fortran_order"
+                        : "shape");
     }
     return header;
   }
 
  private:
   void skip_space() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' ||
-                                  text_[at_] == '\r')) {
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) {
       ++at_;
     }
   }
@@ -125,9 +128,8 @@ class HeaderParser {
     if (accept('[')) fail(name_, "element type is a structure, which is not supported");
     const auto descr = string();
     const char order = descr.empty() ? '\0' : descr[0];
-    const auto type = order == '<' || order == '>' || order == '|' || order == '='
-                          ? descr.substr(1)
-                          : descr;
+    const auto type =
+        order == '<' || order == '>' || order == '|' || order == '=' ? descr.substr(1) : descr;
     const auto dtype = type == "f4"                  ? std::optional(DType::f32)
                        : type == "f8"                ? DType::f64
                        : type == "f2"                ? DType::f16
@@ -144,7 +146,8 @@ class HeaderParser {
     }
     header.dtype = *dtype;
     const bool big = order == '>', little = order == '<';
-    header.swapped = size_of(*dtype) > 1 && (std::endian::native == std::endian::little ? big : little);
+    header.swapped =
+        size_of(*dtype) > 1 && (std::endian::native == std::endian::little ? big : little);
   }
 
   std::string_view text_, name_;
@@ -166,14 +169,22 @@ Tensor from_fortran_order(Tensor tensor) {
 
 std::string_view descr_of(DType dtype, std::string_view name) {
   switch (dtype) {
-    case DType::f32: return "<f4";
-    case DType::f64: return "<f8";
-    case DType::f16: return "<f2";
-    case DType::i32: return "<i4";
-    case DType::i64: return "<i8";
-    case DType::u8: return "|u1";
-    case DType::boolean: return "|b1";
-    case DType::bf16: break;
+    case DType::f32:
+      return "<f4";
+    case DType::f64:
+      return "<f8";
+    case DType::f16:
+      return "<f2";
+    case DType::i32:
+      return "<i4";
+    case DType::i64:
+      return "<i8";
+    case DType::u8:
+      return "|u1";
+    case DType::boolean:
+      return "|b1";
+    case DType::bf16:
+      break;
   }
   fail(name, ".npy has no element type {}", to_string(dtype));
 }
@@ -213,12 +224,14 @@ Tensor tensor_from_npy(Bytes bytes, std::string_view name, const std::shared_ptr
 }
 
 std::string npy_header(const Tensor& tensor, std::string_view name) {
-  const std::string dictionary = fmt::format(
-      "{{'descr': '{}', 'fortran_order': False, 'shape': ({}{}), }}",
-      descr_of(tensor.dtype(), name), fmt::join(tensor.shape(), ", "), tensor.rank() == 1 ? "," : "");
+  const std::string dictionary =
+      fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}{}), }}",
+                  descr_of(tensor.dtype(), name), fmt::join(tensor.shape(), ", "),
+                  tensor.rank() == 1 ? "," : "");
   constexpr std::size_t kBefore = 10;     // magic, version, length
   constexpr std::size_t kAlignment = 64;  // of the data, so that they can be mapped
-  const std::size_t total = (kBefore + dictionary.size() + 1 + kAlignment - 1) / kAlignment * kAlignment;
+  const std::size_t total =
+      (kBefore + dictionary.size() + 1 + kAlignment - 1) / kAlignment * kAlignment;
   if (total - kBefore > 0xffff) fail(name, "shape of rank {} is too long for .npy", tensor.rank());
   const auto length = static_cast<std::uint16_t>(total - kBefore);
 

@@ -114,7 +114,8 @@ SafeTensors parse(io::Bytes bytes, std::string_view file, const std::shared_ptr<
   if (bytes.size() < 8) io::fail(file, "not a .safetensors file (shorter than 8 bytes)");
   const auto length = io::load<std::uint64_t>(bytes.data());
   if (length > kMaxHeader) {
-    io::fail(file, "not a .safetensors file (header of {} bytes, more than {})", length, kMaxHeader);
+    io::fail(file, "not a .safetensors file (header of {} bytes, more than {})", length,
+             kMaxHeader);
   }
   if (length > bytes.size() - 8) io::fail(file, "truncated .safetensors header");
   const auto text = io::as_text(bytes.subspan(8, static_cast<std::size_t>(length)));
@@ -157,7 +158,8 @@ SafeTensors parse(io::Bytes bytes, std::string_view file, const std::shared_ptr<
                                    static_cast<std::size_t>(entry.end - entry.begin));
     Tensor tensor = io::tensor_over(part, entry.dtype, std::move(entry.shape), owner);
     if (std::endian::native != std::endian::little) {
-      io::swap_bytes({static_cast<std::byte*>(tensor.data()), tensor.bytes()}, size_of(entry.dtype));
+      io::swap_bytes({static_cast<std::byte*>(tensor.data()), tensor.bytes()},
+                     size_of(entry.dtype));
     }
     result.tensors.emplace(std::move(entry.name), std::move(tensor));
   }

@@ -16,7 +16,8 @@ constexpr std::uint32_t kEnd64LocatorSignature = 0x07064b50;
 constexpr std::size_t kLocalSize = 30, kDirectorySize = 46, kEndSize = 22;
 constexpr std::size_t kEnd64Size = 56, kEnd64LocatorSize = 20;
 constexpr std::uint32_t kInZip64 = 0xffffffff;  // "see the ZIP64 record"
-constexpr std::uint64_t kMaxDeflateRatio = 1032;  // 258 bytes from 2 bits, the densest code there is
+constexpr std::uint64_t kMaxDeflateRatio =
+    1032;  // 258 bytes from 2 bits, the densest code there is
 
 constexpr std::uint16_t kStored = 0, kDeflated = 8;
 constexpr std::uint16_t kEncrypted = 1 << 0, kStrongEncryption = 1 << 6, kUtf8Names = 1 << 11;
@@ -146,7 +147,8 @@ std::vector<ZipMember> zip_members(Bytes archive, std::string_view file) {
     rest = rest.subspan(entry_size);
 
     const std::string shown = printable(member.name);
-    if ((flags & (kEncrypted | kStrongEncryption)) != 0) fail(file, "member '{}' is encrypted", shown);
+    if ((flags & (kEncrypted | kStrongEncryption)) != 0)
+      fail(file, "member '{}' is encrypted", shown);
     if (method != kStored && method != kDeflated) {
       fail(file, "member '{}' has compression method {}; stored and deflated are supported", shown,
            method);
@@ -185,7 +187,8 @@ std::vector<std::byte> zip_unpack(const ZipMember& member, std::string_view file
     while (status == Z_OK) {
       const auto input = static_cast<uInt>(std::min(kPiece, member.stored.size() - taken));
       const auto output = static_cast<uInt>(std::min(kPiece, content.size() - given));
-      stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(member.stored.data() + taken));
+      stream.next_in =
+          reinterpret_cast<Bytef*>(const_cast<std::byte*>(member.stored.data() + taken));
       stream.avail_in = input;
       stream.next_out = reinterpret_cast<Bytef*>(output == 0 ? &nothing : content.data() + given);
       stream.avail_out = output;

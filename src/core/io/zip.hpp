@@ -15,7 +15,7 @@ struct ZipMember {
   std::string name;
   bool deflated = false;
   std::uint32_t crc = 0;
-  Bytes stored;                   // as it lies in the archive
+  Bytes stored;                     // as it lies in the archive
   std::uint64_t unpacked_size = 0;  // as the directory claims; zip_unpack holds it against the data
 };
 
