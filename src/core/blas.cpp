@@ -27,8 +27,8 @@ namespace {
 
 using std::int64_t;
 
-// Tiles: large enough that BLAS packs its panels seldom, small enough to feed many threads. The large
-// one costs a 2048^3 product 2 % of one BLAS call's speed, the small one 8 %.
+// Tiles: large enough that BLAS packs its panels seldom, small enough to feed many threads. The
+// large one costs a 2048^3 product 2 % of one BLAS call's speed, the small one 8 %.
 constexpr int64_t kTile = 256;
 constexpr int64_t kLargeTile = 512;
 constexpr int64_t kManyTiles = 16;  // of the large kind

@@ -11,8 +11,8 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
-/// Calls `use(field)` for each field of a trimmed line that is not empty: fields are apart by blanks
-/// or by one comma or semicolon with blanks around it, so `1,,2` has an empty one.
+/// Calls `use(field)` for each field of a trimmed line that is not empty: fields are apart by
+/// blanks or by one comma or semicolon with blanks around it, so `1,,2` has an empty one.
 template <class Use>
 void for_each_field(std::string_view line, Use&& use) {
   while (true) {

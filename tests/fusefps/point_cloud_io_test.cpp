@@ -237,8 +237,8 @@ TEST_CASE("pcd points: ascii, binary and compressed give x, y, z and the other f
   for (std::size_t size = 0; size < binary.size(); ++size) {
     CHECK(refusal(binary.substr(0, size), PointFormat::pcd) != "");
   }
-  // Field by field: intensities and padding, x, y, z, normals. The padding of six ones is packed as a
-  // literal and a repetition of length 5 from distance 1.
+  // Field by field: intensities and padding, x, y, z, normals. The padding of six ones is packed
+  // as a literal and a repetition of length 5 from distance 1.
   const std::string packed = std::string("\x02\xfa\x07\x01", 4) + std::string("\x60\x00", 2) +
                              '\x0f' + raw(little, 1.f, 4.f, 2.f, 5.f) + '\x0f' +
                              raw(little, 3., 6.) + '\x07' +

@@ -7,7 +7,8 @@
 
 namespace researchkit::fuzz {
 
-/// Parses points. Those without NaN, whose bits text does not keep, must survive a write and a read.
+/// Parses points. Those without NaN, whose bits text does not keep, must survive a write
+/// and a read.
 inline int feed_points(const std::uint8_t* data, std::size_t size, fusefps::PointFormat format,
                        const std::string& written_as) {
   return feed(data, size, [&](std::span<const std::byte> bytes) {

@@ -14,8 +14,8 @@ struct MachinePeak {
 };
 
 /// Measures the best of several rounds of each, for 0.12 s per number or three rounds, whichever is
-/// longer. Other work on the machine lowers the numbers. `threads` = 0 takes what a Context takes. Source of the triad: J. McCalpin,
-/// STREAM.
+/// longer. Other work on the machine lowers the numbers. `threads` = 0 takes what a Context
+/// takes. Source of the triad: J. McCalpin, STREAM.
 MachinePeak measure_machine_peak(int threads = 0);
 
 /// measure_machine_peak, once per process and number of threads. Safe to call from several threads.

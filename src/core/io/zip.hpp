@@ -1,6 +1,7 @@
 #pragma once
 
-// Private: as much of the ZIP container as `.npz` needs. Source: PKWARE APPNOTE 6.3, sections 4.3-4.5.
+// Private: as much of the ZIP container as `.npz` needs.
+// Source: PKWARE APPNOTE 6.3, sections 4.3-4.5.
 
 #include <cstdint>
 #include <string>

@@ -25,7 +25,7 @@ Tensor read_npy(const std::filesystem::path& path);
 Tensor parse_npy(std::span<const std::byte> bytes, std::string_view name);
 
 /// Writes a `.npy` file, format 1.0, C order, little-endian, all or nothing (see write_file).
-/// Throws Error for bfloat16, which NumPy has no name for, and for tensors that are not on the host.
+/// Throws Error for bfloat16, which NumPy has no name for, and for tensors not on the host.
 void write_npy(const std::filesystem::path& path, const Tensor& tensor);
 
 /// Reads all arrays of a NumPy `.npz` archive, keyed by their names without ".npy".
@@ -38,8 +38,8 @@ std::map<std::string, Tensor> parse_npz(std::span<const std::byte> bytes, std::s
 
 enum class NpzCompression { stored, deflated };
 
-/// Writes a `.npz` archive, all or nothing. Throws Error as write_npy does, for an empty name or one
-/// of more than 60,000 bytes, and where a member or the archive would reach 4 GiB.
+/// Writes a `.npz` archive, all or nothing. Throws Error as write_npy does, for an empty name or
+/// one of more than 60,000 bytes, and where a member or the archive would reach 4 GiB.
 void write_npz(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
                NpzCompression compression = NpzCompression::stored);
 
