@@ -385,26 +385,7 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
 
   HWY_INLINE void apply_newest() {
     s_.counts.bucket_tests += s_.buckets;
-    if (HWY_UNLIKELY(!(node(0).top_distance() > 0))) {
-      pass_owner(0);
-    } else {
-      visit(0, s_.samples + (s_.chosen - 1) * this->dims());
-    }
-  }
-
-  // All distances are 0: no bucket can change, but the owner of the newest sample is read anyway,
-  // or the same point would be chosen for ever.
-  T pass_owner(std::int32_t number) {
-    const auto at = node(number);
-    const int slot = at.top_slot();
-    SlotDistances distances(at);
-    if (at.inner() >> slot & 1) {
-      distances.set(slot, pass_owner(at.link()[slot]));
-    } else {
-      pass(number, slot, distances);
-    }
-    distances.store(node(number));
-    return aggregate(node(number), distances);
+    visit_owner(0, s_.samples + (s_.chosen - 1) * this->dims());
   }
 
   // Slots that can change (bound (6) below D) and slots whose farthest point changes (7).
@@ -431,15 +412,45 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     *changes = keep & nearer;
   }
 
-  // Brings the newest sample to everything below a node; returns the largest D there, or kUnchanged.
-  T visit(std::int32_t number, const T* HWY_RESTRICT sample) {
+  // Brings the newest sample to everything below a node that holds it. The way to its bucket, the
+  // owner, is known, and the owner is read in any case, even if all its distances are 0: so the pass
+  // does not wait for the tests on the way, which decide only about the other slots.
+  T visit_owner(std::int32_t number, const T* HWY_RESTRICT sample) {
     std::uint64_t can_change, changes;
-    auto at = node(number);
+    const auto at = node(number);
     SlotDistances distances(at);
     test(at, distances, sample, &can_change, &changes);
     const std::uint64_t inner = at.inner();
+    const int owner = at.top_slot();
+    const std::uint64_t others = ~(std::uint64_t{1} << owner);
+    if (inner >> owner & 1) {
+      distances.set(owner, visit_owner(at.link()[owner], sample));
+    } else {
+      pass(number, owner, distances);
+    }
+    apply(number, sample, can_change & others, changes & others, inner, distances);
+    distances.store(node(number));
+    return aggregate(node(number), distances);
+  }
+
+  // The same for any node; returns the largest D there, or kUnchanged.
+  T visit(std::int32_t number, const T* HWY_RESTRICT sample) {
+    std::uint64_t can_change, changes;
+    const auto at = node(number);
+    SlotDistances distances(at);
+    test(at, distances, sample, &can_change, &changes);
+    if (!apply(number, sample, can_change, changes, at.inner(), distances)) return kUnchanged;
+    distances.store(node(number));
+    return aggregate(node(number), distances);
+  }
+
+  // Does what the test of a node's slots says; true if a slot's largest D may differ.
+  HWY_INLINE bool apply(std::int32_t number, const T* HWY_RESTRICT sample,
+                        std::uint64_t can_change, std::uint64_t changes, std::uint64_t inner,
+                        SlotDistances& distances) {
     std::uint64_t read = changes & ~inner;
     for (std::uint64_t rest = can_change & ~inner & ~read; rest != 0; rest &= rest - 1) {
+      const auto at = node(number);
       const int slot = std::countr_zero(rest);
       if (s_.options.ref_buffer > 0 && waiting_count(at, slot) + 1 >= s_.options.ref_buffer) {
         read |= std::uint64_t{1} << slot;
@@ -458,10 +469,7 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
         changed = true;
       }
     }
-    if (!changed) return kUnchanged;
-    at = node(number);
-    distances.store(at);
-    return aggregate(at, distances);
+    return changed;
   }
 
   // Puts the newest sample into a bucket's ring.
