@@ -72,6 +72,38 @@ Scene make_scene(std::uint64_t seed) {
   return scene;
 }
 
+double slope(const LidarScanSettings& settings, std::int64_t beam) {
+  if (settings.beams == 1) return kSlopeBottom;
+  return kSlopeTop + (kSlopeBottom - kSlopeTop) *
+                         (static_cast<double>(beam) / static_cast<double>(settings.beams - 1));
+}
+
+/// An interval that holds the range of every return of the scene, noise left aside.
+struct Reach {
+  double nearest, farthest;
+};
+
+Reach reach(const Scene& scene, const LidarScanSettings& settings) {
+  Reach objects{kInfinity, 0.0};
+  const auto add = [&](double nearest, double farthest) {
+    objects = {std::min(objects.nearest, nearest), std::max(objects.farthest, farthest)};
+  };
+  for (const Box& box : scene.boxes) {
+    const double gap_x = std::max({box.x0, -box.x1, 0.0}), gap_y = std::max({box.y0, -box.y1, 0.0});
+    add(std::hypot(gap_x, gap_y), std::hypot(std::max(std::abs(box.x0), std::abs(box.x1)),
+                                             std::max(std::abs(box.y0), std::abs(box.y1))));
+  }
+  for (const Pole& pole : scene.poles) {
+    const double distance = std::hypot(pole.x, pole.y);
+    add(distance - pole.radius, distance + pole.radius);
+  }
+  // The ground stops every descending ray, the steepest one first.
+  for (std::int64_t beam = 0; beam < settings.beams; ++beam) {
+    if (const double t = slope(settings, beam); t < 0.0) add(-kSensorHeight / t, -kSensorHeight / t);
+  }
+  return objects;
+}
+
 struct Direction {
   double c, s;
 };
@@ -146,12 +178,6 @@ Columns trace_columns(const Scene& scene, std::int64_t count) {
 struct Return {
   float x, y, z, reflectance;
 };
-
-double slope(const LidarScanSettings& settings, std::int64_t beam) {
-  if (settings.beams == 1) return kSlopeBottom;
-  return kSlopeTop + (kSlopeBottom - kSlopeTop) *
-                         (static_cast<double>(beam) / static_cast<double>(settings.beams - 1));
-}
 
 /// Noise and dropout: adds what ray number `ray` returns.
 void add_return(const LidarScanSettings& settings, std::uint64_t ray, Direction direction, double t,
@@ -279,6 +305,13 @@ void generate(const LidarScanSettings& settings, Out<float, 2> points, Trace&& t
     throw Error(kName, "points", "[n, 4]", "[n, " + std::to_string(points.extent(1)) + "]");
   }
   const Scene scene = make_scene(settings.seed);
+  const Reach range = reach(scene, settings);
+  constexpr double kMargin = 1e-6;  // far more than rounding
+  if (range.nearest - settings.noise - kMargin > settings.max_range ||
+      range.farthest + settings.noise + kMargin < settings.min_range) {
+    throw Error(kName, "n", "points that the scene returns within min_range and max_range",
+                std::to_string(n) + " points, where it returns none");
+  }
   const double wanted_columns = std::ceil(static_cast<double>(n) /
                                           (static_cast<double>(settings.beams) * 8.0 * 0.8));
   double columns = std::max(8.0, 8.0 * wanted_columns);
