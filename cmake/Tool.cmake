@@ -1,9 +1,5 @@
 # The command line tool, <build folder>/researchkit.
 file(GLOB tool_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/tool/*.cpp)
-if(NOT tool_sources)
-  set(RESEARCHKIT_TOOL OFF)
-  return()
-endif()
 add_executable(researchkit_tool ${tool_sources})
 researchkit_program(researchkit_tool)
 set_target_properties(researchkit_tool PROPERTIES OUTPUT_NAME researchkit)
