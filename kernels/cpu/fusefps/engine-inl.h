@@ -48,7 +48,6 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
   std::int64_t take(std::int64_t wanted, std::int32_t* indices, T* distances) {
     if (s_.options.algorithm == Algorithm::vanilla) return take_plain(wanted, indices, distances);
     std::int64_t taken = 0;
-    std::int64_t expected = -1;
     for (; taken < wanted; ++taken) {
       if (!s_.tree_exists) {
         grow_tree();
@@ -61,16 +60,14 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
       s_.finished = s_.finished || distance < s_.spacing_squared;
       if (s_.finished) break;
       const Bucket owner = top_bucket(0);
-      const std::int64_t begin = owner.at.begin()[owner.slot];
       const std::int64_t position = owner.at.position()[owner.slot];
-      if (begin != expected) prefetch(owner);
+      prefetch(owner);
       T* const coordinates = s_.samples + s_.chosen * this->dims();
       for (int a = 0; a < this->dims(); ++a) coordinates[a] = owner.at.far(a)[owner.slot];
       mark_chosen(position, distance);
       unresolved_ = indices + taken;
       unresolved_position_ = position;
       if (distances != nullptr) distances[taken] = distance;
-      expected = prefetch_runner_up();
     }
     resolve_index();
     return taken;
@@ -140,19 +137,6 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
       hwy::Prefetch(s_.distance + begin + i * kLine);
       for (int a = 0; a < kDims; ++a) hwy::Prefetch(s_.column(a) + begin + i * kLine);
     }
-  }
-
-  // The next sample is likely the best of the root's other slots: its bucket can come from memory
-  // while this sample is being applied. Returns where that bucket begins.
-  HWY_INLINE std::int64_t prefetch_runner_up() const {
-    const auto root = node(0);
-    SlotDistances distances(root);
-    distances.set(root.top_slot(), static_cast<T>(kUnusedDistance));
-    std::uint64_t best = 0;
-    distances.largest(&best);
-    const Bucket bucket = top_bucket(root, std::countr_zero(best));
-    prefetch(bucket);
-    return bucket.at.begin()[bucket.slot];
   }
 
   // Writes the index of the newest sample. It is read late, so that its cache miss is over by then.
@@ -361,6 +345,7 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
   };
 
   static constexpr std::int64_t kPrefetchLines = 8;
+  static constexpr std::uint64_t kAllSlots = ~std::uint64_t{0} >> (64 - kSlots);
 
   HWY_INLINE std::int32_t top_index(Slots at, int slot) const {
     const Bucket bucket = top_bucket(at, slot);
@@ -388,28 +373,39 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     visit_owner(0, s_.samples + (s_.chosen - 1) * this->dims());
   }
 
-  // Slots that can change (bound (6) below D) and slots whose farthest point changes (7).
+  // Slots that can change (bound (6) below D) and buckets whose farthest point changes (7).
   HWY_INLINE void test(Slots at, const SlotDistances& distances, const T* HWY_RESTRICT sample,
                        std::uint64_t* can_change, std::uint64_t* changes) const {
     const D d;
     std::uint64_t keep = 0, nearer = 0;
-    for (int i = 0; i < kSlots; i += static_cast<int>(kLanes)) {
-      V bound = hn::Zero(d), distance = hn::Zero(d);
+    for (int i = 0; i < SlotDistances::kCount; ++i) {
+      V bound = hn::Zero(d);
       for (int a = 0; a < this->dims(); ++a) {
         const V s = hn::Set(d, sample[a]);
-        const V below = hn::Sub(hn::Load(d, at.lo(a) + i), s);
-        const V above = hn::Sub(s, hn::Load(d, at.hi(a) + i));
+        const V below = hn::Sub(lanes_of(at.lo(a), i), s);
+        const V above = hn::Sub(s, lanes_of(at.hi(a), i));
         const V gap = hn::Max(hn::Max(below, above), hn::Zero(d));
-        const V t = hn::Sub(hn::Load(d, at.far(a) + i), s);
         bound = a == 0 ? hn::Mul(gap, gap) : add_square<kFma>(d, gap, bound);
-        distance = a == 0 ? hn::Mul(t, t) : add_square<kFma>(d, t, distance);
       }
-      const V far = distances.values[i / static_cast<int>(kLanes)];
-      keep |= mask_bits(d, hn::Lt(bound, far)) << i;
-      nearer |= mask_bits(d, hn::Lt(distance, far)) << i;
+      keep |= mask_bits(d, hn::Lt(bound, distances.values[i])) << (i * static_cast<int>(kLanes));
     }
     *can_change = keep;
-    *changes = keep & nearer;
+    if (at.inner() != kAllSlots) {
+      for (int i = 0; i < SlotDistances::kCount; ++i) {
+        V distance = hn::Zero(d);
+        for (int a = 0; a < this->dims(); ++a) {
+          const V t = hn::Sub(lanes_of(at.far(a), i), hn::Set(d, sample[a]));
+          distance = a == 0 ? hn::Mul(t, t) : add_square<kFma>(d, t, distance);
+        }
+        nearer |= mask_bits(d, hn::Lt(distance, distances.values[i]))
+                  << (i * static_cast<int>(kLanes));
+      }
+    }
+    *changes = keep & nearer & ~at.inner();
+  }
+
+  static HWY_INLINE V lanes_of(const T* slots, int vector) {
+    return hn::Load(D(), slots + vector * static_cast<int>(kLanes));
   }
 
   // Brings the newest sample to everything below a node that holds it. The way to its bucket, the
@@ -448,7 +444,7 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
   HWY_INLINE bool apply(std::int32_t number, const T* HWY_RESTRICT sample,
                         std::uint64_t can_change, std::uint64_t changes, std::uint64_t inner,
                         SlotDistances& distances) {
-    std::uint64_t read = changes & ~inner;
+    std::uint64_t read = changes;
     for (std::uint64_t rest = can_change & ~inner & ~read; rest != 0; rest &= rest - 1) {
       const auto at = node(number);
       const int slot = std::countr_zero(rest);
