@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Renders what the examples measured as one self-contained page: make_report.py REPORT_DIR -> REPORT_DIR/index.html.
 
-Reads REPORT_DIR/<namespace>/summary.json (the format is docs/report.md) and, where they are, the peer measurements
-REPORT_DIR/bench/<namespace>.json. Only Python's standard library; pictures go into the page, so that it can be sent around.
+Reads REPORT_DIR/<namespace>/summary.json and REPORT_DIR/<namespace>/<example>/summary.json (the format is docs/report.md)
+and, where they are, the peer measurements REPORT_DIR/bench/<namespace>.json. Only Python's standard library; pictures go into the page, so that it can be sent around.
 """
 import base64
 import html
@@ -79,7 +79,8 @@ def peers_table(path):
     return table(("case", "instead of", "threads", "researchkit", "peer", "faster", "same result"), cells, {2, 3, 4, 5})
 
 
-def section(folder):
+def section(report_dir, folder):
+    name = folder.relative_to(report_dir).as_posix()
     file = folder / "summary.json"
     try:
         summary = json.loads(file.read_text())
@@ -88,8 +89,8 @@ def section(folder):
             paper = f'<a href="{escape(paper["url"])}">{escape(paper["title"])}</a>'
         else:
             paper = escape(paper)
-        parts = [f'<section id="{escape(folder.name)}">',
-                 f'<p class="namespace">{escape(folder.name)}</p><h2>{escape(summary["title"])}</h2>',
+        parts = [f'<section id="{escape(name)}">',
+                 f'<p class="namespace">{escape(name)}</p><h2>{escape(summary["title"])}</h2>',
                  f'<p class="paper">{paper}</p>',
                  '<div class="claims">',
                  f'<div><h3>The paper</h3><p>{escape(summary["headline"])}</p></div>']
@@ -124,11 +125,12 @@ def machine():
 
 
 def page(report_dir):
-    folders = sorted(path.parent for path in report_dir.glob("*/summary.json"))
+    folders = sorted(path.parent for pattern in ("*", "*/*") for path in report_dir.glob(f"{pattern}/summary.json"))
     if not folders:
         raise ReportError(f"{report_dir}: no <namespace>/summary.json in it; an example writes one")
-    sections = "\n".join(section(folder) for folder in folders)
-    links = " ".join(f'<a href="#{escape(f.name)}">{escape(f.name)}</a>' for f in folders) if len(folders) > 1 else ""
+    sections = "\n".join(section(report_dir, folder) for folder in folders)
+    names = [folder.relative_to(report_dir).as_posix() for folder in folders]
+    links = " ".join(f'<a href="#{escape(f)}">{escape(f)}</a>' for f in names) if len(folders) > 1 else ""
     when = time.strftime("%Y-%m-%d %H:%M")
     return f"""<!DOCTYPE html>
 <html lang="en">

@@ -4,7 +4,8 @@
 #include <memory>
 #include <thread>
 
-#include "researchkit/core/error.hpp"
+#include "researchkit/core/blas.hpp"
+#include "researchkit/core/peak.hpp"
 #include "researchkit/core/simd.hpp"
 #include "researchkit/core/version.hpp"
 #include "src/tool/tool.hpp"
@@ -31,9 +32,21 @@ int diagnose(int threads) {
              fmt::format("{}, {} logical", processor_name(), std::thread::hardware_concurrency()));
   print_line("instruction sets", fmt::format("{}", fmt::join(simd_targets(), " ")));
   print_line("  used", simd_target());
+  const BlasInfo blas = blas_info();
+  print_line("BLAS", fmt::format("{} {}{}", blas.vendor, blas.version,
+                                 blas.core.empty() ? "" : ", kernels for " + blas.core));
   print_line("threads", fmt::format("{}", ctx.threads()));
-  print_line("CUDA", "not in this build: no device code");
+  print_line("CUDA", "no devices: this build has no device code");
   print_line("MPI", "not in this build");
+  for (const int count : {1, ctx.threads()}) {
+    const MachinePeak peak = machine_peak(count);
+    print_line(fmt::format("peak, {} thread{}", count, count == 1 ? "" : "s"),
+               fmt::format("memory {:.1f} GB/s, matrix product {:.0f} GFLOP/s float32, {:.0f} "
+                           "GFLOP/s float64",
+                           peak.bandwidth_bytes_per_s * 1e-9, peak.gemm_f32_flops_per_s * 1e-9,
+                           peak.gemm_f64_flops_per_s * 1e-9));
+    if (ctx.threads() == 1) break;
+  }
   return kSuccess;
 }
 

@@ -79,6 +79,12 @@ void print_tensors(std::string_view title, const TensorMap& tensors) {
   }
 }
 
+bool computes_in_double(const TensorMap& inputs) {
+  return std::any_of(inputs.begin(), inputs.end(), [](const TensorMap::Entry& input) {
+    return input.second.dtype() == DType::f64;
+  });
+}
+
 int run_operator(const Options& options) {
   const Operator& op = default_registry().at(options.operator_name);
   std::vector<InputFile> files;
@@ -106,7 +112,7 @@ int run_operator(const Options& options) {
   print_tensors("output", outputs);
   fmt::print("time    {} best, {} median of {}\n", show_seconds(seconds.front()),
              show_seconds(seconds[seconds.size() / 2]), seconds.size());
-  print_rates(call.cost(), seconds.front(), ctx);
+  print_rates(call.cost(), seconds.front(), computes_in_double(arguments.inputs), ctx);
   if (!options.output_dir.empty()) fmt::print("wrote   {}/*.npy\n", options.output_dir);
   return kSuccess;
 }

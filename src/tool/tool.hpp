@@ -35,7 +35,8 @@ Device parse_device(const std::string& text);
 /// "12.3 ms", "1.50 s": a duration with a unit that suits it.
 std::string show_seconds(double seconds);
 
-/// Prints GFLOP/s and GB/s of a call and which share of this machine's measured peak they are.
-void print_rates(const Cost& cost, double seconds, const Context& ctx);
+/// Prints GFLOP/s and GB/s of a call and which share of this machine's peak, measured now, they are.
+/// A rate above the memory's peak means that the data stayed in the caches.
+void print_rates(const Cost& cost, double seconds, bool is_double, const Context& ctx);
 
 }  // namespace researchkit::tool
