@@ -23,7 +23,8 @@ enum class Arithmetic { strict, fma };
 /// Where a bucket is cut along its widest axis. `median` needs the separate build of `bucket`.
 enum class SplitRule { mean, midpoint, median };
 
-/// How FarthestPointSampler works; nothing here but `distinct` and `min_spacing` changes the samples.
+/// How FarthestPointSampler works. `arithmetic`, `distinct` and `min_spacing` change the samples,
+/// the rest only how they are found.
 struct SamplerOptions {
   Algorithm algorithm = Algorithm::fused;
   Arithmetic arithmetic = Arithmetic::strict;
@@ -100,13 +101,14 @@ struct Sample {
 ///     sampler.take(indices, distances);  // as many as fit
 ///     sampler.take(more);                // goes on where the last call stopped
 ///
-/// The sequence is that of plain farthest point sampling, bit for bit, however it is cut into calls:
-/// the point with the largest squared distance to all samples so far, the lowest index among
+/// The sequence is that of plain farthest point sampling, bit for bit, however it is cut into
+/// calls: the point with the largest squared distance to all samples so far, the lowest index among
 /// equals. An object that has sampled once allocates nothing for a cloud and a number of samples
 /// that are not larger. The points are copied by reset: the cloud need not live on.
 ///
-/// Memory for n points in d = `distance_dims`: (2 (d + 1) sizeof(Real) + 8) n bytes and the samples'
-/// coordinates, plus 8 n with track_assignment, plus the tree; for float in 3-D at most 56 n + 4 MB.
+/// Memory for n points in d = `distance_dims`: (2 (d + 1) sizeof(Real) + 8) n bytes and the
+/// samples' coordinates, plus 8 n with track_assignment, plus the tree; for float in 3-D at most
+/// 56 n + 4 MB.
 /// Time: O(n k d) for vanilla; for the others about O(n H + k log n) on point clouds of surfaces.
 ///
 /// Source: FuseFPS (arXiv 2309.05017), QuickFPS (arXiv 2208.08795); the exactness argument is in
@@ -137,8 +139,8 @@ class FarthestPointSampler {
 
   /// Squared distance of every point to its nearest sample (without samples the initial one), and,
   /// with track_assignment, the ordinal of that sample: the lowest among equals, -1 for points that
-  /// keep their initial distance. Masked points get 0 and -1. Each span is empty or [rows]. Sampling
-  /// can go on afterwards and `stats` does not count this.
+  /// keep their initial distance. Masked points get 0 and -1. Each span is empty or [rows].
+  /// Sampling can go on afterwards and `stats` does not count this.
   void coverage(std::span<Real> min_dist, std::span<std::int32_t> assignment = {}) const;
 
   /// Counters since reset.

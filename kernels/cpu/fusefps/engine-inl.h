@@ -191,8 +191,8 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
     }
   }
 
-  // D and assignment of a range with the ring of `newest` and the unapplied samples, to the original
-  // rows. The state stays as it is.
+  // D and assignment of a range with the ring of `newest` and the unapplied samples, to the
+  // original rows. The state stays as it is.
   void cover_range(std::int64_t begin, std::int64_t count, std::int32_t newest, T* min_dist,
                    std::int32_t* nearest) const {
     alignas(64) T sums[Base::kTile], distance[Base::kTile];
@@ -409,8 +409,9 @@ class Engine : public Sweeps<T, kDims, kFma, kAssign> {
   }
 
   // Brings the newest sample to everything below a node that holds it. The way to its bucket, the
-  // owner, is known, and the owner is read in any case, even if all its distances are 0: so the pass
-  // does not wait for the tests on the way, which decide only about the other slots.
+  // owner, is known, and the owner is read in any case, even if all its distances are 0 (or the
+  // same point would be chosen for ever): so the pass does not wait for the tests on the way,
+  // which decide only about the other slots.
   T visit_owner(std::int32_t number, const T* HWY_RESTRICT sample) {
     std::uint64_t can_change, changes;
     const auto at = node(number);

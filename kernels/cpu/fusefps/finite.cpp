@@ -1,8 +1,8 @@
 // Whether all coordinates are finite: one read at memory speed.
 //
 // x * 0 is 0 for finite x and NaN otherwise, and NaN stays through sums: two operations per vector,
-// far below what memory delivers. Rows with columns that may hold anything are read with a repeating
-// pattern of lanes.
+// far below what memory delivers. Rows with columns that may hold anything are read with a
+// repeating pattern of lanes.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/fusefps/finite.cpp"
@@ -49,7 +49,9 @@ bool finite_pattern(const T* x, std::int64_t rows, std::int64_t stride, std::int
   const hn::ScalableTag<T> d;
   constexpr std::int64_t kLanes = hn::MaxLanes(hn::ScalableTag<T>());
   alignas(64) T checked[kMaxPattern * kLanes];
-  for (std::int64_t i = 0; i < stride * kLanes; ++i) checked[i] = i % stride < columns ? T(1) : T(0);
+  for (std::int64_t i = 0; i < stride * kLanes; ++i) {
+    checked[i] = i % stride < columns ? T(1) : T(0);
+  }
   const auto zero = hn::Zero(d);
   auto bad = hn::Eq(hn::Set(d, T(1)), zero);
   std::int64_t row = 0;

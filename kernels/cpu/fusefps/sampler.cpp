@@ -23,8 +23,8 @@ void require(bool legal, std::string_view argument, std::string_view wanted, aut
 }
 
 void check(const SamplerOptions& o) {
-  require(o.min_spacing >= 0.0 && std::isfinite(o.min_spacing), "min_spacing", "a finite value >= 0",
-          o.min_spacing);
+  require(o.min_spacing >= 0.0 && std::isfinite(o.min_spacing), "min_spacing",
+          "a finite value >= 0", o.min_spacing);
   require(o.height >= -1 && o.height <= kMaxHeight, "height", "-1..16", o.height);
   require(o.leaf_size == -1 || o.leaf_size >= 1, "leaf_size", "-1 or >= 1", o.leaf_size);
   require(o.ref_buffer >= 0, "ref_buffer", ">= 0", o.ref_buffer);
@@ -37,7 +37,8 @@ void check(const SamplerOptions& o) {
 
 int automatic_height(std::int64_t n) {
   if (n < 256) return 0;
-  return std::clamp(static_cast<int>(std::bit_width(static_cast<std::uint64_t>(n / 64))) - 1, 1, 12);
+  const auto levels = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(n / 64))) - 1;
+  return std::clamp(levels, 1, 12);
 }
 
 const std::array<std::string_view, SamplerStats::kCount>& SamplerStats::names() {
@@ -137,7 +138,7 @@ void FarthestPointSampler<Real>::Impl::find_starts(std::span<const std::int32_t>
   state.reserve_samples(state.starts);
 }
 
-// The start points come first, before any point has seen a sample: positions are still those of load.
+// The start points come first, before any point has seen a sample: the positions are those of load.
 template <class Real>
 Sample<Real> FarthestPointSampler<Real>::Impl::choose_start() {
   const auto ordinal = static_cast<std::size_t>(state.chosen);

@@ -142,7 +142,8 @@ std::int32_t State<Real>::grow_waiting() {
 template <class Real>
 void State<Real>::set_scale() {
   for (int a = 0; a < m; ++a) {
-    const double extent = 0.5 * static_cast<double>(box_hi[a]) - 0.5 * static_cast<double>(box_lo[a]);
+    const double extent =
+        0.5 * static_cast<double>(box_hi[a]) - 0.5 * static_cast<double>(box_lo[a]);
     const double steps = extent > 0.0 ? kQuantisationSteps / extent : 0.0;
     scale[a] = std::isfinite(steps) ? steps : 0.0;
   }

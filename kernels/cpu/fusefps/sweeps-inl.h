@@ -224,8 +224,8 @@ class Sweeps {
     return static_cast<std::int64_t>(less);
   }
 
-  /// Squared distances of at most kTile points to one sample. The columns of many dimensions lie far
-  /// apart, so they are read in tiles, whose sums stay in the first cache.
+  /// Squared distances of at most kTile points to one sample. The columns of many dimensions lie
+  /// far apart, so they are read in tiles, whose sums stay in the first cache.
   void tile_distances(std::int64_t at, std::int64_t size, const T* HWY_RESTRICT ref,
                       T* HWY_RESTRICT sums) const {
     const D d;
