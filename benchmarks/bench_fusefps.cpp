@@ -6,15 +6,19 @@
 //
 // A call is timed whole: validation with its pass for finite coordinates, allocation of the outputs
 // and of the sampler's memory. The second form writes the clouds as .npy and prints name and k of
-// each case. The third answers each line on standard input with the seconds of one call, on one
-// thread, so that another program can time its own calls in between.
+// each case. The third answers each line on standard input with the seconds of one call on one
+// thread, by the wall clock and of processor time, so that another program can time its own calls
+// in between.
 //
 // The real scans are read below $RESEARCHKIT_DATA; without it scans of the same size are generated.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
+#include <array>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -237,8 +241,11 @@ std::vector<std::int32_t> serve(const Tensor& points, std::int64_t k, std::int32
   std::vector<std::int32_t> indices;
   for (std::string line; std::getline(std::cin, line);) {
     const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t processor_begin = std::clock();
     const auto result = run(ctx, call);
-    fmt::print("{:.9f}\n", seconds_since(begin));
+    const std::clock_t processor_end = std::clock();
+    fmt::print("{:.9f} {:.9f}\n", seconds_since(begin),
+               static_cast<double>(processor_end - processor_begin) / CLOCKS_PER_SEC);
     std::fflush(stdout);
     indices.assign(result.indices.data_handle(),
                    result.indices.data_handle() + result.indices.size());
