@@ -6,15 +6,19 @@
 //
 // A call is timed whole: validation with its pass for finite coordinates, allocation of the outputs
 // and of the sampler's memory. The second form writes the clouds as .npy and prints name and k of
-// each case. The third answers each line on standard input with the seconds of one call, on one
-// thread, so that another program can time its own calls in between.
+// each case. The third answers each line on standard input with the seconds of one call on one
+// thread, by the wall clock and of processor time, so that another program can time its own calls
+// in between.
 //
 // The real scans are read below $RESEARCHKIT_DATA; without it scans of the same size are generated.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
+#include <array>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -114,10 +118,10 @@ void bench_sampling(benchmark::State& state, const std::string& name, const Tens
   state.counters["n"] = static_cast<double>(call.points.extent(1));
   state.counters["k"] = static_cast<double>(k);
   state.counters["clouds"] = static_cast<double>(clouds);
-  state.counters["height"] = kAlgorithm == Algorithm::vanilla
-                                 ? 0.0
-                                 : static_cast<double>(height < 0 ? automatic_height(call.points.extent(1))
-                                                                  : height);
+  state.counters["height"] =
+      kAlgorithm == Algorithm::vanilla
+          ? 0.0
+          : static_cast<double>(height < 0 ? automatic_height(call.points.extent(1)) : height);
   state.counters["samples/us"] = samples / seconds * 1e-6;
   state.counters["reads/(n*k)"] =
       static_cast<double>(stats[7]) / (static_cast<double>(call.points.extent(1)) * samples);
@@ -145,11 +149,11 @@ void add_samplers(const std::string& name, const Tensor& points, std::int64_t k,
   for (const int threads : thread_counts) {
     const std::string label = fmt::format("{}/threads:{}", name, threads);
     const auto add = [&]<Algorithm kAlgorithm>(std::integral_constant<Algorithm, kAlgorithm>) {
-      benchmark::RegisterBenchmark(
-          (std::string(name_of(kAlgorithm)) + "/" + label).c_str(),
-          [=](benchmark::State& state) {
-            bench_sampling<kAlgorithm>(state, name, points, k, threads, -1);
-          })
+      benchmark::RegisterBenchmark((std::string(name_of(kAlgorithm)) + "/" + label).c_str(),
+                                   [=](benchmark::State& state) {
+                                     bench_sampling<kAlgorithm>(state, name, points, k, threads,
+                                                                -1);
+                                   })
           ->Unit(benchmark::kMillisecond)
           ->UseRealTime();
     };
@@ -201,11 +205,10 @@ void add_all() {
   const In<float, 3> queries(static_cast<const float*>(cloud.data()), {1, 4096, 3});
   for (const int threads : one_and_all) {
     const auto add = [&](const std::string& name, const auto& call) {
-      benchmark::RegisterBenchmark(
-          fmt::format("{}/threads:{}", name, threads).c_str(),
-          [call, threads, keep = cloud](benchmark::State& state) {
-            bench_operator(state, call, threads);
-          })
+      benchmark::RegisterBenchmark(fmt::format("{}/threads:{}", name, threads).c_str(),
+                                   [call, threads, keep = cloud](benchmark::State& state) {
+                                     bench_operator(state, call, threads);
+                                   })
           ->Unit(benchmark::kMillisecond)
           ->UseRealTime();
     };
@@ -237,8 +240,11 @@ std::vector<std::int32_t> serve(const Tensor& points, std::int64_t k, std::int32
   std::vector<std::int32_t> indices;
   for (std::string line; std::getline(std::cin, line);) {
     const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t processor_begin = std::clock();
     const auto result = run(ctx, call);
-    fmt::print("{:.9f}\n", seconds_since(begin));
+    const std::clock_t processor_end = std::clock();
+    fmt::print("{:.9f} {:.9f}\n", seconds_since(begin),
+               static_cast<double>(processor_end - processor_begin) / CLOCKS_PER_SEC);
     std::fflush(stdout);
     indices.assign(result.indices.data_handle(),
                    result.indices.data_handle() + result.indices.size());
@@ -289,7 +295,8 @@ int main(int argc, char** argv) {
     if (!arguments.empty() && arguments[0] == "--serve") {
       return serve({arguments.begin() + 1, arguments.end()});
     }
-    if (arguments.size() == 2 && arguments[0] == "--write-clouds") return write_clouds(arguments[1]);
+    if (arguments.size() == 2 && arguments[0] == "--write-clouds")
+      return write_clouds(arguments[1]);
     take_device(argc, argv);
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

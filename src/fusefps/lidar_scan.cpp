@@ -45,21 +45,20 @@ Scene make_scene(std::uint64_t seed) {
     const double cx = -70.0 + 140.0 * u(b);
     const double cy = (4.0 + 14.0 * u(b + 1)) * (u(b + 2) < 0.5 ? 1.0 : -1.0);
     const double lx = 3.5 + 1.5 * u(b + 3), ly = 1.6 + 0.4 * u(b + 4), lz = 1.4 + 0.8 * u(b + 5);
-    scene.boxes[static_cast<std::size_t>(i)] = {
-        cx - 0.5 * lx, cx + 0.5 * lx,       cy - 0.5 * ly,
-        cy + 0.5 * ly, -kSensorHeight + lz, 0.2 + 0.6 * u(b + 6)};
+    scene.boxes[static_cast<std::size_t>(i)] = {cx - 0.5 * lx,       cx + 0.5 * lx,
+                                                cy - 0.5 * ly,       cy + 0.5 * ly,
+                                                -kSensorHeight + lz, 0.2 + 0.6 * u(b + 6)};
   }
   for (int i = 0; i < kWalls; ++i) {
     const int b = 2000 + 8 * i;
     const double x0 = -75.0 + 38.0 * i;
     const double y0 = (22.0 + 6.0 * u(b)) * (i % 2 == 0 ? 1.0 : -1.0);
-    scene.boxes[static_cast<std::size_t>(kVehicles + i)] = {
-        x0,
-        x0 + 30.0,
-        std::min(y0, y0 + 1.0),
-        std::max(y0, y0 + 1.0),
-        (-kSensorHeight + 5.0) + 4.0 * u(b + 1),
-        0.3 + 0.2 * u(b + 2)};
+    scene.boxes[static_cast<std::size_t>(kVehicles + i)] = {x0,
+                                                            x0 + 30.0,
+                                                            std::min(y0, y0 + 1.0),
+                                                            std::max(y0, y0 + 1.0),
+                                                            (-kSensorHeight + 5.0) + 4.0 * u(b + 1),
+                                                            0.3 + 0.2 * u(b + 2)};
   }
   for (int i = 0; i < kPoles; ++i) {
     const int b = 3000 + 8 * i;
@@ -99,7 +98,8 @@ Reach reach(const Scene& scene, const LidarScanSettings& settings) {
   }
   // The ground stops every descending ray, the steepest one first.
   for (std::int64_t beam = 0; beam < settings.beams; ++beam) {
-    if (const double t = slope(settings, beam); t < 0.0) add(-kSensorHeight / t, -kSensorHeight / t);
+    if (const double t = slope(settings, beam); t < 0.0)
+      add(-kSensorHeight / t, -kSensorHeight / t);
   }
   return objects;
 }
@@ -224,7 +224,8 @@ void trace_beam(const Columns& all, const LidarScanSettings& settings, std::int6
       }
     }
     // The error lies in [-noise, noise] and rounding is monotone: such a ray cannot be kept.
-    if (r - settings.noise > settings.max_range || r + settings.noise < settings.min_range) continue;
+    if (r - settings.noise > settings.max_range || r + settings.noise < settings.min_range)
+      continue;
     add_return(settings, static_cast<std::uint64_t>(beam) * count + j, column.direction, t, r,
                reflectance, returns);
   }
@@ -312,8 +313,8 @@ void generate(const LidarScanSettings& settings, Out<float, 2> points, Trace&& t
     throw Error(kName, "n", "points that the scene returns within min_range and max_range",
                 std::to_string(n) + " points, where it returns none");
   }
-  const double wanted_columns = std::ceil(static_cast<double>(n) /
-                                          (static_cast<double>(settings.beams) * 8.0 * 0.8));
+  const double wanted_columns =
+      std::ceil(static_cast<double>(n) / (static_cast<double>(settings.beams) * 8.0 * 0.8));
   double columns = std::max(8.0, 8.0 * wanted_columns);
   std::vector<Return> returns;
   for (;; columns = 8.0 * std::ceil(columns * 1.25 / 8.0)) {

@@ -48,7 +48,8 @@ std::vector<Keyed> curve_order(In<Real, 2> points, std::int64_t n, std::int64_t 
       high = std::max(high, points(i, a));
     }
     lo[static_cast<std::size_t>(a)] = static_cast<double>(low);
-    half[static_cast<std::size_t>(a)] = 0.5 * static_cast<double>(high) - 0.5 * static_cast<double>(low);
+    half[static_cast<std::size_t>(a)] =
+        0.5 * static_cast<double>(high) - 0.5 * static_cast<double>(low);
   }
   std::vector<std::int64_t> axes(static_cast<std::size_t>(d));
   std::iota(axes.begin(), axes.end(), 0);

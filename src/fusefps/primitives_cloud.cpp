@@ -48,10 +48,14 @@ constexpr Primitive kRoom[] = {
 double area(const Primitive& primitive) {
   const Vector& z = primitive.size;
   switch (primitive.solid) {
-    case Solid::box: return 2.0 * ((z[1] * z[2] + z[2] * z[0]) + z[0] * z[1]);
-    case Solid::sphere: return 4.0 * kPi * (z[0] * z[0]);
-    case Solid::cylinder: return 2.0 * kPi * (z[0] * z[1]);
-    case Solid::torus: return 4.0 * kPi * kPi * (z[0] * z[1]);
+    case Solid::box:
+      return 2.0 * ((z[1] * z[2] + z[2] * z[0]) + z[0] * z[1]);
+    case Solid::sphere:
+      return 4.0 * kPi * (z[0] * z[0]);
+    case Solid::cylinder:
+      return 2.0 * kPi * (z[0] * z[1]);
+    case Solid::torus:
+      return 4.0 * kPi * kPi * (z[0] * z[1]);
   }
   return 0.0;
 }
@@ -89,7 +93,11 @@ Vector on_box(const Vector& z, double u1, double u2) {
   const double side = rem < 0.5 ? -0.5 : 0.5;
   const double g = 2.0 * rem - (rem < 0.5 ? 0.0 : 1.0) - 0.5;
   const double h = u2 - 0.5;
-  return {(axis == 0 ? side : g) * z[0], (axis == 1 ? side : axis == 0 ? g : h) * z[1],
+  return {(axis == 0 ? side : g) * z[0],
+          (axis == 1   ? side
+           : axis == 0 ? g
+                       : h) *
+              z[1],
           (axis == 2 ? side : h) * z[2]};
 }
 
@@ -100,7 +108,8 @@ Vector offset(const Primitive& primitive, std::uint64_t seed, std::uint64_t coun
   const auto first = [&] { return disc(seed, counter + 8); };
   const auto second = [&] { return disc(seed, counter + 32); };
   switch (primitive.solid) {
-    case Solid::box: return on_box(z, u1(), u2());
+    case Solid::box:
+      return on_box(z, u1(), u2());
     case Solid::sphere: {
       const DiscPoint p = first();
       const double q = p.squared();

@@ -47,14 +47,14 @@ TEST_CASE("the accelerator model favours the fused build, and the more the deare
   const Context ctx;
   const auto cloud = primitives_cloud(ctx, {.n = 4096});
   const In<float, 3> points(cloud.points.data_handle(), {1, 4096, 3});
-  const auto bucket = bucket_farthest_point_sample(
-      ctx, {.points = points, .k = 1024, .height = 6, .leaf_size = 1});
-  const auto fused = fused_farthest_point_sample(
-      ctx, {.points = points, .k = 1024, .height = 6, .leaf_size = 1});
+  const auto bucket =
+      bucket_farthest_point_sample(ctx, {.points = points, .k = 1024, .height = 6, .leaf_size = 1});
+  const auto fused =
+      fused_farthest_point_sample(ctx, {.points = points, .k = 1024, .height = 6, .leaf_size = 1});
   const auto speed_ratio = [&](double build_read_passes) {
-    const auto separate = fps_accelerator_model(
-        ctx, {.stats = bucket.stats, .design = AcceleratorDesign::quickfps,
-              .build_read_passes = build_read_passes});
+    const auto separate = fps_accelerator_model(ctx, {.stats = bucket.stats,
+                                                      .design = AcceleratorDesign::quickfps,
+                                                      .build_read_passes = build_read_passes});
     const auto grown = fps_accelerator_model(ctx, {.stats = fused.stats});
     return separate.report(0, 6) / grown.report(0, 6);
   };

@@ -30,8 +30,8 @@ template <class Op>
 void check_against_reference(Op op) {
   Description description;
   op.describe(description);
-  researchkit::detail::Invocation call(Context({.threads = 2}), researchkit::detail::hooks_of<Op>(), &op,
-                          description.ports());
+  researchkit::detail::Invocation call(Context({.threads = 2}), researchkit::detail::hooks_of<Op>(),
+                                       &op, description.ports());
   call.execute();
   std::vector<Tensor> fast;
   for (const auto& [name, tensor] : call.outputs()) fast.push_back(tensor.clone());
@@ -144,17 +144,23 @@ TEST_CASE("the gradient of the coverage loss is that of central differences") {
   for (std::int64_t i = 0; i < points.size(); ++i) points.data_handle()[i] = normal(engine);
   for (std::int64_t i = 0; i < upstream.size(); ++i) upstream.data_handle()[i] = normal(engine);
   const Context ctx;
-  const auto chosen = fused_farthest_point_sample(
-      ctx, {.points = points, .k = 9, .distance_dims = 3, .return_min_dist = true,
-            .return_assignment = true});
-  const auto gradient = fused_farthest_point_sample_backward(
-      ctx, {.points = points, .indices = chosen.indices, .assignment = *chosen.assignment,
-            .d_min_dist = upstream, .distance_dims = 3});
+  const auto chosen = fused_farthest_point_sample(ctx, {.points = points,
+                                                        .k = 9,
+                                                        .distance_dims = 3,
+                                                        .return_min_dist = true,
+                                                        .return_assignment = true});
+  const auto gradient = fused_farthest_point_sample_backward(ctx, {.points = points,
+                                                                   .indices = chosen.indices,
+                                                                   .assignment = *chosen.assignment,
+                                                                   .d_min_dist = upstream,
+                                                                   .distance_dims = 3});
   // The samples are held fixed: all of them are start points.
   const auto loss = [&] {
-    const auto fixed = farthest_point_sample(
-        ctx, {.points = points, .start_index = chosen.indices, .k = 9, .distance_dims = 3,
-              .return_min_dist = true});
+    const auto fixed = farthest_point_sample(ctx, {.points = points,
+                                                   .start_index = chosen.indices,
+                                                   .k = 9,
+                                                   .distance_dims = 3,
+                                                   .return_min_dist = true});
     double sum = 0;
     for (std::int64_t i = 0; i < upstream.size(); ++i) {
       sum += upstream.data_handle()[i] * fixed.min_dist->data_handle()[i];

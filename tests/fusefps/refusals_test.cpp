@@ -48,9 +48,8 @@ TEST_CASE("samplers refuse what their schema cannot say, typed calls too") {
   }
   const Context ctx;
   check_refused("k", [&] { farthest_point_sample(ctx, {.points = points}); });
-  check_refused("height", [&] {
-    farthest_point_sample(ctx, {.points = points, .k = 3, .height = 4});
-  });
+  check_refused("height",
+                [&] { farthest_point_sample(ctx, {.points = points, .k = 3, .height = 4}); });
   check_refused("split_rule", [&] {
     fused_farthest_point_sample(ctx, {.points = points, .k = 3, .split_rule = SplitRule::median});
   });
@@ -99,9 +98,10 @@ TEST_CASE("a backward refuses an assignment to a sample that was not chosen") {
   const Tensor indices = Tensor::from<std::int32_t>({0, -1}, {1, 2});
   const Tensor assignment = Tensor::from<std::int32_t>({0, 1}, {1, 2});
   check_refused("assignment", [&] {
-    farthest_point_sample_backward(
-        Context(), {.points = points, .indices = indices.view<std::int32_t, 2>(),
-                    .assignment = assignment.view<std::int32_t, 2>(), .d_min_dist = upstream});
+    farthest_point_sample_backward(Context(), {.points = points,
+                                               .indices = indices.view<std::int32_t, 2>(),
+                                               .assignment = assignment.view<std::int32_t, 2>(),
+                                               .d_min_dist = upstream});
   });
 }
 
@@ -114,9 +114,10 @@ TEST_CASE("ragged offsets and start points are checked against each cloud") {
                         std::initializer_list<std::int64_t> starts) {
     const auto clouds = static_cast<std::int64_t>(starts.size());
     const Tensor o = Tensor::from(offsets, {clouds + 1}), s = Tensor::from(starts, {clouds});
-    return ragged_farthest_point_sample(
-               Context(), {.points = points, .offsets = o.view<std::int64_t, 1>(),
-                           .start_index = s.view<std::int64_t, 1>(), .k = 2})
+    return ragged_farthest_point_sample(Context(), {.points = points,
+                                                    .offsets = o.view<std::int64_t, 1>(),
+                                                    .start_index = s.view<std::int64_t, 1>(),
+                                                    .k = 2})
         .indices(2);
   };
   CHECK(call({0, 4, 10}, {1, 5}) == 5);
@@ -130,7 +131,6 @@ TEST_CASE("demo clouds refuse settings that make no scan") {
   const Context ctx;
   check_refused("n", [&] { lidar_scan(ctx, {}); });
   check_refused("noise", [&] { lidar_scan(ctx, {.n = 5, .noise = 1.5}); });
-  check_refused("n", [&] {
-    lidar_scan(ctx, {.n = 10, .beams = 1, .max_range = 1, .min_range = 0.5});
-  });
+  check_refused("n",
+                [&] { lidar_scan(ctx, {.n = 10, .beams = 1, .max_range = 1, .min_range = 0.5}); });
 }

@@ -121,7 +121,8 @@ void check_agreement(std::mt19937& engine) {
   const auto fused = run(ctx, fused_call);
   check_same(bucket, wanted);
   check_same(fused, wanted);
-  check_counters(stats_of(bucket), counter(stats_of(bucket), kBuckets));  // every leaf is passed over once
+  check_counters(stats_of(bucket),
+                 counter(stats_of(bucket), kBuckets));  // every leaf is passed over once
   check_counters(stats_of(fused), 1);
   if (plain.min_spacing == 0.0 && plain.k > 0) {
     CHECK(counter(stats_of(wanted), kDistances) == n * (plain.k - 1));
@@ -146,9 +147,12 @@ TEST_CASE("the fused sampler gives what the plain loops give, counters included"
       CAPTURE(static_cast<int>(kind), n);
       const Array<float, 3> cloud = random_cloud<float>(engine, kind, n, 3);
       const std::int64_t k = std::min<std::int64_t>(n, 100);
-      const auto fast = fused_farthest_point_sample(
-          Context(), {.points = cloud, .k = k, .return_min_dist = true, .return_assignment = true,
-                      .height = 6, .leaf_size = 3});
+      const auto fast = fused_farthest_point_sample(Context(), {.points = cloud,
+                                                                .k = k,
+                                                                .return_min_dist = true,
+                                                                .return_assignment = true,
+                                                                .height = 6,
+                                                                .leaf_size = 3});
       const Array<std::int32_t, 2> indices({1, k}), assignment({1, n});
       const Array<float, 2> distances({1, k}), min_dist({1, n});
       const Array<std::int32_t, 1> counts({1});
@@ -212,10 +216,14 @@ TEST_CASE("every cloud of a batch gives what it gives alone, on any number of th
   }
   const Tensor lengths = Tensor::from<std::int32_t>({500, 3, 0, 250, 499, 77}, {6});
   const auto sample_on = [&](int threads) {
-    return fused_farthest_point_sample(
-        Context({.threads = threads}),
-        {.points = clouds, .lengths = lengths.view<std::int32_t, 1>(), .k = 90, .distance_dims = 3,
-         .on_short = OnShort::pad, .return_min_dist = true, .return_assignment = true});
+    return fused_farthest_point_sample(Context({.threads = threads}),
+                                       {.points = clouds,
+                                        .lengths = lengths.view<std::int32_t, 1>(),
+                                        .k = 90,
+                                        .distance_dims = 3,
+                                        .on_short = OnShort::pad,
+                                        .return_min_dist = true,
+                                        .return_assignment = true});
   };
   const auto wanted = sample_on(1);
   for (const int threads : {2, 3, 7}) check_same(sample_on(threads), wanted);
@@ -250,10 +258,11 @@ TEST_CASE("a ragged batch gives what its clouds give") {
   const Tensor offsets = Tensor::from<std::int64_t>({0, 250, 250, 600}, {4});
   const Tensor wanted = Tensor::from<std::int32_t>({40, 0, 90}, {3});
   for (const auto algorithm : {Algorithm::vanilla, Algorithm::bucket, Algorithm::fused}) {
-    const auto ragged = ragged_farthest_point_sample(
-        Context({.threads = 2}), {.points = points, .offsets = offsets.view<std::int64_t, 1>(),
-                                  .num_samples = wanted.view<std::int32_t, 1>(),
-                                  .algorithm = algorithm});
+    const auto ragged = ragged_farthest_point_sample(Context({.threads = 2}),
+                                                     {.points = points,
+                                                      .offsets = offsets.view<std::int64_t, 1>(),
+                                                      .num_samples = wanted.view<std::int32_t, 1>(),
+                                                      .algorithm = algorithm});
     REQUIRE(ragged.indices.extent(0) == 130);
     CHECK(ragged.sample_offsets(1) == 40);
     CHECK(ragged.sample_offsets(2) == 40);
@@ -271,9 +280,11 @@ TEST_CASE("a ragged batch that stops early has as many samples as it says") {
   std::mt19937 engine(22);
   const Array<float, 3> cloud = random_cloud<float>(engine, Kind::clusters, 400, 3);
   const Tensor offsets = Tensor::from<std::int64_t>({0, 100, 400}, {3});
-  const auto ragged = ragged_farthest_point_sample(
-      Context(), {.points = cloud[0], .offsets = offsets.view<std::int64_t, 1>(), .k = 90,
-                  .min_spacing = 1.0});
+  const auto ragged =
+      ragged_farthest_point_sample(Context(), {.points = cloud[0],
+                                               .offsets = offsets.view<std::int64_t, 1>(),
+                                               .k = 90,
+                                               .min_spacing = 1.0});
   CHECK(ragged.indices.extent(0) == ragged.sample_offsets(2));
   CHECK(ragged.indices.extent(0) < 180);
   CHECK(ragged.stats(0, kSamples) + ragged.stats(1, kSamples) == ragged.indices.extent(0));

@@ -48,13 +48,11 @@ struct AcceleratorReport {
   double time_us, energy_uj, avg_power_mw, points_per_us;
 
   static constexpr std::array<std::string_view, 10> kColumns = {
-      "build_cycles",      "sample_cycles",    "total_cycles", "build_dram_bytes",
-      "sample_dram_bytes", "total_dram_bytes", "time_us",      "energy_uj",
-      "avg_power_mw",      "points_per_us"};
+      "build_cycles",     "sample_cycles", "total_cycles", "build_dram_bytes", "sample_dram_bytes",
+      "total_dram_bytes", "time_us",       "energy_uj",    "avg_power_mw",     "points_per_us"};
   constexpr std::array<double, 10> columns() const {
-    return {build_cycles,      sample_cycles,    total_cycles, build_dram_bytes,
-            sample_dram_bytes, total_dram_bytes, time_us,      energy_uj,
-            avg_power_mw,      points_per_us};
+    return {build_cycles,     sample_cycles, total_cycles, build_dram_bytes, sample_dram_bytes,
+            total_dram_bytes, time_us,       energy_uj,    avg_power_mw,     points_per_us};
   }
 };
 
@@ -89,8 +87,8 @@ constexpr AcceleratorReport predict(const AcceleratorModel& model,
   report.sample_dram_bytes = points_read * (coordinates + dist) + dist_written * dist +
                              points_moved * (coordinates + dist + index) +
                              (fused ? points_moved * index : 0.0);
-  const double sample_compute = distances / model.lanes + tests / model.tests_per_cycle +
-                                passes * model.pass_overhead_cycles;
+  const double sample_compute =
+      distances / model.lanes + tests / model.tests_per_cycle + passes * model.pass_overhead_cycles;
   report.sample_cycles = std::max(sample_compute, report.sample_dram_bytes / bytes_per_cycle);
 
   report.total_cycles = report.build_cycles + report.sample_cycles;

@@ -13,11 +13,11 @@ namespace researchkit::fusefps {
 /// The sensor stands at the origin, 1.73 m above the ground.
 struct LidarScanSettings {
   std::uint64_t seed = 0;
-  std::int64_t beams = 64;   ///< 1..256, from +2 to -25 degrees
-  double max_range = 80.0;   ///< metres, up to 1000
-  double min_range = 2.5;    ///< metres, 0 <= min_range < max_range
-  double dropout = 0.05;     ///< fraction of lost returns, 0..0.9
-  double noise = 0.02;       ///< half width of the uniform range error in metres, 0..1
+  std::int64_t beams = 64;  ///< 1..256, from +2 to -25 degrees
+  double max_range = 80.0;  ///< metres, up to 1000
+  double min_range = 2.5;   ///< metres, 0 <= min_range < max_range
+  double dropout = 0.05;    ///< fraction of lost returns, 0..0.9
+  double noise = 0.02;      ///< half width of the uniform range error in metres, 0..1
 };
 
 /// Writes exactly n points [n, 4] (x, y, z in metres, reflectance) in scan order, beam by beam.

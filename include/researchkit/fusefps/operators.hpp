@@ -6,6 +6,7 @@
 #include "researchkit/fusefps/operators_quality.hpp"
 #include "researchkit/fusefps/operators_ragged.hpp"
 #include "researchkit/fusefps/operators_sampling.hpp"
+#include "researchkit/fusefps/operators_sampling_backward.hpp"
 
 namespace researchkit {
 class Registry;

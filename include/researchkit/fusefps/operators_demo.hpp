@@ -51,9 +51,7 @@ struct LidarScan {
   }
 
  private:
-  LidarScanSettings settings() const {
-    return {seed, beams, max_range, min_range, dropout, noise};
-  }
+  LidarScanSettings settings() const { return {seed, beams, max_range, min_range, dropout, noise}; }
 };
 
 static_assert(OperatorStruct<LidarScan>);
@@ -78,9 +76,8 @@ struct PrimitivesCloud {
   /// What is written; the arithmetic depends on the surfaces that are hit.
   Cost cost() const { return {0, 12.0 * static_cast<double>(n), false}; }
   void run(const Context& ctx) const {
-    parallel_for(ctx, n, std::int64_t{1} << 14, [&](std::int64_t begin, std::int64_t end) {
-      generate(begin, end);
-    });
+    parallel_for(ctx, n, std::int64_t{1} << 14,
+                 [&](std::int64_t begin, std::int64_t end) { generate(begin, end); });
   }
   void reference() const { generate(0, n); }
 

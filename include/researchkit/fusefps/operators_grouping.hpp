@@ -28,8 +28,10 @@ struct GatherPoints {
     io.output(gathered, "gathered", "b k c", "the rows taken", {.contiguous = true});
   }
   Cost cost() const {
-    return {0, static_cast<double>(indices.size()) *
-                   (2.0 * static_cast<double>(features.extent(2)) * sizeof(Real) + 4), false};
+    return {0,
+            static_cast<double>(indices.size()) *
+                (2.0 * static_cast<double>(features.extent(2)) * sizeof(Real) + 4),
+            false};
   }
   void run(const Context& ctx) const {
     kernels::gather_points<Real>(ctx, features, indices, gathered);
@@ -57,7 +59,8 @@ struct GatherPointsBackward {
   Out<Real, 3> d_features = {};      // [b, n, c]
 
   void describe(Description& io) {
-    io.input(features, "features", "b n c", "the rows that were gathered from: only their number "
+    io.input(features, "features", "b n c",
+             "the rows that were gathered from: only their number "
              "matters");
     io.input(indices, "indices", "b k", "which rows were gathered",
              {.in = "[-1, n)", .contiguous = true});
@@ -137,7 +140,8 @@ TensorView<T, Rank> row_range(TensorView<T, Rank> view, std::int64_t begin, std:
 template <class Real>
 struct BallQuery {
   static constexpr std::string_view name = "fusefps.ball_query";
-  static constexpr std::string_view summary = "The first points nearer than a radius to each query.";
+  static constexpr std::string_view summary =
+      "The first points nearer than a radius to each query.";
 
   In<Real, 3> queries = {};                    // [b, m, d]
   In<Real, 3> points = {};                     // [b, n, d]
@@ -173,18 +177,22 @@ struct BallQuery {
     const auto pairs = static_cast<double>(points.extent(0) * queries.extent(1)) *
                        static_cast<double>(points.extent(1));
     const auto d = static_cast<double>(points.extent(2));
-    return {pairs * (3 * d - 1) + static_cast<double>(points.extent(0)),
-            (static_cast<double>(points.size()) + static_cast<double>(queries.size())) *
-                    sizeof(Real) + 4.0 * static_cast<double>(indices.size() + counts.size()), true};
+    return {
+        pairs * (3 * d - 1) + static_cast<double>(points.extent(0)),
+        (static_cast<double>(points.size()) + static_cast<double>(queries.size())) * sizeof(Real) +
+            4.0 * static_cast<double>(indices.size() + counts.size()),
+        true};
   }
   void run(const Context& ctx) const {
-    detail::for_queries(ctx, points, queries.extent(1), [&](std::int64_t b) { return points_of(b); },
-                        [&](std::int64_t b, const NeighborIndex<Real>& index, std::int64_t begin,
-                            std::int64_t end) {
-      const auto rows = detail::packed_rows<Real>(queries[b], begin, end, points.extent(2));
-      index.ball_query(rows, radius, fill, arithmetic, detail::row_range(indices[b], begin, end),
-                       detail::row_range(counts[b], begin, end));
-    });
+    detail::for_queries(
+        ctx, points, queries.extent(1), [&](std::int64_t b) { return points_of(b); },
+        [&](std::int64_t b, const NeighborIndex<Real>& index, std::int64_t begin,
+            std::int64_t end) {
+          const auto rows = detail::packed_rows<Real>(queries[b], begin, end, points.extent(2));
+          index.ball_query(rows, radius, fill, arithmetic,
+                           detail::row_range(indices[b], begin, end),
+                           detail::row_range(counts[b], begin, end));
+        });
   }
   void reference() const {
     for (std::int64_t b = 0; b < points.extent(0); ++b) {
@@ -194,7 +202,9 @@ struct BallQuery {
   }
 
  private:
-  std::int64_t points_of(std::int64_t b) const { return lengths ? (*lengths)(b) : points.extent(1); }
+  std::int64_t points_of(std::int64_t b) const {
+    return lengths ? (*lengths)(b) : points.extent(1);
+  }
 };
 
 static_assert(OperatorStruct<BallQuery<float>>);
@@ -248,17 +258,20 @@ struct KnnQuery {
     const auto d = static_cast<double>(points.extent(2));
     return {pairs * (3 * d - 1),
             (static_cast<double>(points.size()) + static_cast<double>(queries.size()) +
-             static_cast<double>(distances.size())) * sizeof(Real) +
-                4.0 * static_cast<double>(indices.size()), true};
+             static_cast<double>(distances.size())) *
+                    sizeof(Real) +
+                4.0 * static_cast<double>(indices.size()),
+            true};
   }
   void run(const Context& ctx) const {
-    detail::for_queries(ctx, points, queries.extent(1), [&](std::int64_t b) { return points_of(b); },
-                        [&](std::int64_t b, const NeighborIndex<Real>& index, std::int64_t begin,
-                            std::int64_t end) {
-      const auto rows = detail::packed_rows<Real>(queries[b], begin, end, points.extent(2));
-      index.knn_query(rows, arithmetic, detail::row_range(indices[b], begin, end),
-                      detail::row_range(distances[b], begin, end));
-    });
+    detail::for_queries(
+        ctx, points, queries.extent(1), [&](std::int64_t b) { return points_of(b); },
+        [&](std::int64_t b, const NeighborIndex<Real>& index, std::int64_t begin,
+            std::int64_t end) {
+          const auto rows = detail::packed_rows<Real>(queries[b], begin, end, points.extent(2));
+          index.knn_query(rows, arithmetic, detail::row_range(indices[b], begin, end),
+                          detail::row_range(distances[b], begin, end));
+        });
   }
   void reference() const {
     for (std::int64_t b = 0; b < points.extent(0); ++b) {
@@ -272,7 +285,9 @@ struct KnnQuery {
   }
 
  private:
-  std::int64_t points_of(std::int64_t b) const { return lengths ? (*lengths)(b) : points.extent(1); }
+  std::int64_t points_of(std::int64_t b) const {
+    return lengths ? (*lengths)(b) : points.extent(1);
+  }
 };
 
 static_assert(OperatorStruct<KnnQuery<float>>);

@@ -49,11 +49,13 @@ struct CoverageMetrics {
   /// An upper bound: what a scan would do, in double.
   Cost cost() const {
     const auto clouds = static_cast<double>(points.extent(0));
-    const auto n = static_cast<double>(points.extent(1)), k = static_cast<double>(indices.extent(1));
+    const auto n = static_cast<double>(points.extent(1)),
+               k = static_cast<double>(indices.extent(1));
     const auto pairs = clouds * (n * k + k * k / 2);
     return {pairs * (3.0 * static_cast<double>(m()) - 1) + clouds * (3 * n + 6),
             static_cast<double>(points.size()) * sizeof(Real) +
-                4.0 * static_cast<double>(indices.size()), true};
+                4.0 * static_cast<double>(indices.size()),
+            true};
   }
   void run(const Context& ctx) const {
     for (std::int64_t b = 0; b < points.extent(0); ++b) {
@@ -87,7 +89,7 @@ struct CoverageMetrics {
   std::int64_t m() const { return distance_dims > 0 ? distance_dims : points.extent(2); }
 
   Coverage measure(const Context& ctx, In<Real, 2> cloud,
-                          const std::vector<double>& samples) const {
+                   const std::vector<double>& samples) const {
     constexpr std::int64_t kBlock = 512;
     const std::int64_t n = cloud.extent(0);
     const auto count = static_cast<std::int64_t>(samples.size()) / m();
@@ -196,12 +198,23 @@ struct FpsAcceleratorModel {
   }
   void run(const Context&) const { reference(); }
   void reference() const {
-    const AcceleratorModel model{design,           dims,          coord_bytes,
-                                 dist_bytes,       index_bytes,   freq_ghz,
-                                 lanes,            build_lanes,   build_read_passes,
-                                 dram_gbps,        dram_pj_per_byte, sram_pj_per_byte,
-                                 distance_pj,      compare_pj,    static_mw,
-                                 tests_per_cycle,  pass_overhead_cycles};
+    const AcceleratorModel model{design,
+                                 dims,
+                                 coord_bytes,
+                                 dist_bytes,
+                                 index_bytes,
+                                 freq_ghz,
+                                 lanes,
+                                 build_lanes,
+                                 build_read_passes,
+                                 dram_gbps,
+                                 dram_pj_per_byte,
+                                 sram_pj_per_byte,
+                                 distance_pj,
+                                 compare_pj,
+                                 static_mw,
+                                 tests_per_cycle,
+                                 pass_overhead_cycles};
     for (std::int64_t b = 0; b < stats.extent(0); ++b) {
       std::array<std::int64_t, 16> row{};
       for (std::size_t i = 0; i < row.size(); ++i) row[i] = stats(b, static_cast<std::int64_t>(i));

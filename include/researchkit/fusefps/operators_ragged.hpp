@@ -104,9 +104,10 @@ struct RaggedFarthestPointSample {
     validate_offsets(check);
     for (std::int64_t b = 0; b < clouds(); ++b) {
       if (wanted(b) > points_of(b)) {
-        check.refuse(num_samples ? "num_samples" : "k",
-                     "at most the " + std::to_string(points_of(b)) + " points of cloud " +
-                     std::to_string(b), std::to_string(wanted(b)));
+        check.refuse(
+            num_samples ? "num_samples" : "k",
+            "at most the " + std::to_string(points_of(b)) + " points of cloud " + std::to_string(b),
+            std::to_string(wanted(b)));
       }
       const detail::CloudTask<Real> cloud = task(b);
       if (const auto bad = detail::find_non_finite(cloud.cloud, m())) {
@@ -299,17 +300,16 @@ struct RaggedFarthestPointSample {
       }
     } else if (task.k > 0) {
       task.start.push_back(static_cast<std::int32_t>(
-          start == Start::random
-              ? random_start(seed, static_cast<std::uint64_t>(b), points_of(b))
-              : 0));
+          start == Start::random ? random_start(seed, static_cast<std::uint64_t>(b), points_of(b))
+                                 : 0));
     }
     return task;
   }
 
   void validate_offsets(const Check& check) const {
     const auto refuse = [&](std::int64_t b) {
-      check.refuse("offsets", "numbers that ascend from 0 to p = " +
-                   std::to_string(points.extent(0)),
+      check.refuse("offsets",
+                   "numbers that ascend from 0 to p = " + std::to_string(points.extent(0)),
                    std::to_string(offsets(b)) + " at [" + std::to_string(b) + "]");
     };
     if (offsets(0) != 0) refuse(0);

@@ -3,8 +3,6 @@
 #include "researchkit/core/arbitrary.hpp"
 #include "researchkit/core/operator.hpp"
 #include "researchkit/fusefps/cloud_task.hpp"
-#include "researchkit/fusefps/gradients.hpp"
-#include "researchkit/fusefps/reference_neighbors.hpp"
 
 namespace researchkit::fusefps {
 
@@ -31,18 +29,18 @@ struct FarthestPointSampling {
           ? "Farthest point sampling on a KD-tree that is built first (QuickFPS)."
           : "Farthest point sampling that grows its KD-tree while it samples (FuseFPS).";
 
-  In<Real, 3> points = {};                          // [b, n, d]
-  Optional<In<std::int32_t, 1>> lengths = {};       // [b]
-  Optional<In<std::uint8_t, 2>> mask = {};          // [b, n]
-  Optional<In<std::int32_t, 1>> num_samples = {};   // [b]
-  Optional<In<std::int32_t, 2>> start_index = {};   // [b, s]
-  Optional<In<Real, 2>> initial_distance = {};      // [b, n]
-  Out<std::int32_t, 2> indices = {};                // [b, samples]
-  Out<Real, 2> distances = {};                      // [b, samples]
-  Out<std::int32_t, 1> counts = {};                 // [b]
-  Out<std::int64_t, 2> stats = {};                  // [b, 16]
-  Optional<Out<Real, 2>> min_dist = {};             // [b, n]
-  Optional<Out<std::int32_t, 2>> assignment = {};   // [b, n]
+  In<Real, 3> points = {};                         // [b, n, d]
+  Optional<In<std::int32_t, 1>> lengths = {};      // [b]
+  Optional<In<std::uint8_t, 2>> mask = {};         // [b, n]
+  Optional<In<std::int32_t, 1>> num_samples = {};  // [b]
+  Optional<In<std::int32_t, 2>> start_index = {};  // [b, s]
+  Optional<In<Real, 2>> initial_distance = {};     // [b, n]
+  Out<std::int32_t, 2> indices = {};               // [b, samples]
+  Out<Real, 2> distances = {};                     // [b, samples]
+  Out<std::int32_t, 1> counts = {};                // [b]
+  Out<std::int64_t, 2> stats = {};                 // [b, 16]
+  Optional<Out<Real, 2>> min_dist = {};            // [b, n]
+  Optional<Out<std::int32_t, 2>> assignment = {};  // [b, n]
   std::int64_t k = -1;
   double ratio = 0;
   Start start = Start::first;
@@ -85,8 +83,10 @@ struct FarthestPointSampling {
     io.output(assignment, "assignment", "b n", "ordinal of the nearest choice, -1: none",
               {.when = "return_assignment", .contiguous = true});
     io.attribute(k, "k", "points to choose from each cloud; -1: not given", {.in = "[-1, inf)"});
-    io.attribute(ratio, "ratio", "points to choose as a fraction of the valid ones, rounded up; 0: "
-                 "not given", {.in = "[0, 1]"});
+    io.attribute(ratio, "ratio",
+                 "points to choose as a fraction of the valid ones, rounded up; 0: "
+                 "not given",
+                 {.in = "[0, 1]"});
     io.attribute(start, "start", "what is chosen first without start_index");
     io.attribute(seed, "seed", "of the random start");
     io.attribute(arithmetic, "arithmetic", "rounding of the squared distance");
@@ -100,12 +100,15 @@ struct FarthestPointSampling {
     io.attribute(return_assignment, "return_assignment", "also give assignment");
     if constexpr (kHasTree) {
       io.attribute(height, "height", "levels of the tree; -1: by n", {.in = "[-1, 16]"});
-      io.attribute(leaf_size, "leaf_size", "buckets of at most so many points are not split; -1: " +
-                   std::string(kAlgorithm == Algorithm::fused ? "32" : "1"), {.in = "[-1, inf)"});
+      io.attribute(leaf_size, "leaf_size",
+                   "buckets of at most so many points are not split; -1: " +
+                       std::string(kAlgorithm == Algorithm::fused ? "32" : "1"),
+                   {.in = "[-1, inf)"});
       io.attribute(ref_buffer, "ref_buffer", "samples that may wait for a bucket; 0: any number",
                    {.in = "[0, inf)"});
-      io.attribute(split_rule, "split_rule", kAlgorithm == Algorithm::fused
-                   ? "where a bucket is cut: mean or midpoint" : "where a bucket is cut");
+      io.attribute(split_rule, "split_rule",
+                   kAlgorithm == Algorithm::fused ? "where a bucket is cut: mean or midpoint"
+                                                  : "where a bucket is cut");
     }
   }
 
@@ -124,8 +127,8 @@ struct FarthestPointSampling {
     }
     if (lengths && mask) check.refuse("mask", "lengths or mask", "both");
     if (start_index && start != Start::first) {
-      check.refuse("start_index", "no start_index where start is '" + std::string(name_of(start)) +
-                   "'", "one");
+      check.refuse("start_index",
+                   "no start_index where start is '" + std::string(name_of(start)) + "'", "one");
     }
     if (start == Start::initial && !initial_distance) {
       check.refuse("initial_distance", "a tensor, because start is 'initial'", "none");
@@ -169,7 +172,8 @@ struct FarthestPointSampling {
       detail::sample(sampler, cloud, options, result, [&](std::int64_t samples) {
         ctx.check_cancelled();
         if (clouds() > 1) return;
-        ctx.report_progress(static_cast<double>(samples) / static_cast<double>(cloud.k), "sampling");
+        ctx.report_progress(static_cast<double>(samples) / static_cast<double>(cloud.k),
+                            "sampling");
       });
       finish(b, result);
     };
@@ -213,7 +217,8 @@ struct FarthestPointSampling {
                                      : square(initial->values<double>());
     }
     if (random.chance(0.7)) attributes.erase("min_spacing");
-    if (attributes.contains("leaf_size") && attributes["leaf_size"] == AttributeValue(std::int64_t{0})) {
+    if (attributes.contains("leaf_size") &&
+        attributes["leaf_size"] == AttributeValue(std::int64_t{0})) {
       attributes.erase("leaf_size");
     }
     if (kAlgorithm == Algorithm::fused) attributes.erase("split_rule");
@@ -259,7 +264,8 @@ struct FarthestPointSampling {
     if (lengths) task.cloud.rows = (*lengths)(b);
     if (mask) task.cloud.mask = &mask->data_handle()[b * mask->stride(0)];
     if (initial_distance) {
-      task.cloud.initial_distance = &initial_distance->data_handle()[b * initial_distance->stride(0)];
+      task.cloud.initial_distance =
+          &initial_distance->data_handle()[b * initial_distance->stride(0)];
     }
     const std::int64_t n = valid(b);
     task.k = std::min(wanted(b), n);
@@ -307,8 +313,10 @@ struct FarthestPointSampling {
     if constexpr (kHasTree) {
       if (leaf_size == 0) check.refuse("leaf_size", "-1 or at least 1", "0");
       if (kAlgorithm == Algorithm::fused && split_rule == SplitRule::median) {
-        check.refuse("split_rule", "mean or midpoint: a median needs the separate build of "
-                     "bucket_farthest_point_sample", "median");
+        check.refuse("split_rule",
+                     "mean or midpoint: a median needs the separate build of "
+                     "bucket_farthest_point_sample",
+                     "median");
       }
     } else {
       const auto refuse = [&](std::string_view argument) {
@@ -330,7 +338,8 @@ struct FarthestPointSampling {
       if (wanted_here > valid_here && on_short == OnShort::error) {
         check.refuse(num_samples ? "num_samples" : "k",
                      "at most the " + std::to_string(valid_here) + " valid points of cloud " +
-                     std::to_string(b), std::to_string(wanted_here));
+                         std::to_string(b),
+                     std::to_string(wanted_here));
       }
       const detail::CloudTask<Real> cloud = checked_task(b, strided_mask, mask_row);
       if (const auto bad = detail::find_non_finite(cloud.cloud, m())) {
@@ -340,8 +349,10 @@ struct FarthestPointSampling {
       if (start_index) {
         const std::string why = detail::refused_start(cloud);
         if (!why.empty()) {
-          check.refuse("start_index", "distinct valid points, at least one and at most as many as "
-                       "samples", why + " (cloud " + std::to_string(b) + ")");
+          check.refuse("start_index",
+                       "distinct valid points, at least one and at most as many as "
+                       "samples",
+                       why + " (cloud " + std::to_string(b) + ")");
         }
       }
       if (!initial_distance) continue;
@@ -382,88 +393,5 @@ static_assert(OperatorStruct<FusedFarthestPointSample<float>>);
 inline constexpr Function<FarthestPointSample> farthest_point_sample;
 inline constexpr Function<BucketFarthestPointSample> bucket_farthest_point_sample;
 inline constexpr Function<FusedFarthestPointSample> fused_farthest_point_sample;
-
-/// The gradient of the samplers' `min_dist` with respect to the points: the loss of a cloud that
-/// should be covered. Which points were chosen, and their distances, count as constant.
-///
-/// 2 g_i (x_i - x_q) for point i and its nearest sample q goes to point i and, with the other sign,
-/// to q; columns that do not enter the distance get 0. `indices` and `assignment` are the
-/// sampler's outputs. O(b n d) time.
-template <class Real, Algorithm kAlgorithm>
-struct FarthestPointSamplingBackward {
-  static constexpr std::string_view name =
-      kAlgorithm == Algorithm::vanilla  ? "fusefps.farthest_point_sample_backward"
-      : kAlgorithm == Algorithm::bucket ? "fusefps.bucket_farthest_point_sample_backward"
-                                        : "fusefps.fused_farthest_point_sample_backward";
-  static constexpr std::string_view summary =
-      "Gradient of min_dist with respect to the points of a farthest point sampling.";
-
-  In<Real, 3> points = {};               // [b, n, d]
-  In<std::int32_t, 2> indices = {};      // [b, samples]
-  In<std::int32_t, 2> assignment = {};   // [b, n]
-  In<Real, 2> d_min_dist = {};           // [b, n]
-  Out<Real, 3> d_points = {};            // [b, n, d]
-  std::int64_t distance_dims = 0;
-
-  void describe(Description& io) {
-    io.dimension("d", "[1, 4096]", "columns of a point");
-    io.input(points, "points", "b n d", "coordinates", {.contiguous = true});
-    io.input(indices, "indices", "b samples", "chosen points", {.in = "[-1, n)", .contiguous = true});
-    io.input(assignment, "assignment", "b n", "ordinal of the nearest choice, -1: none",
-             {.in = "[-1, samples)", .contiguous = true});
-    io.input(d_min_dist, "d_min_dist", "b n", "gradient of min_dist", {.contiguous = true});
-    io.output(d_points, "d_points", "b n d", "gradient of the points", {.contiguous = true});
-    io.attribute(distance_dims, "distance_dims", "leading columns that enter the distance; 0: all",
-                 {.in = "[0, d]"});
-  }
-  void validate(const Check& check) const {
-    for (std::int64_t b = 0; b < points.extent(0); ++b) {
-      for (std::int64_t i = 0; i < points.extent(1); ++i) {
-        const std::int32_t a = assignment(b, i);
-        if (a >= 0 && indices(b, a) < 0) {
-          check.refuse("assignment", "ordinals of samples that were chosen",
-                       std::to_string(a) + " at " + to_string(Shape{b, i}));
-        }
-      }
-    }
-  }
-  /// Five flops for each coordinate that enters a distance: 2 g, a difference, a product, two sums.
-  Cost cost() const {
-    const auto terms = static_cast<double>(points.extent(0) * points.extent(1) * m());
-    const auto entries = static_cast<double>(points.size());
-    return {5 * terms, (2 * entries + terms) * sizeof(Real), true};
-  }
-  void run(const Context& ctx) const {
-    kernels::coverage_loss_backward<Real>(ctx, points, indices, assignment, d_min_dist, m(),
-                                          d_points);
-  }
-  void reference() const {
-    for (std::int64_t b = 0; b < points.extent(0); ++b) {
-      reference::coverage_loss_backward<Real>(points[b], indices[b], assignment[b], d_min_dist[b],
-                                              m(), d_points[b]);
-    }
-  }
-  static void arbitrary(Arbitrary& random) {
-    // Every sample is a point, so that an assignment can name any of them.
-    if (random.size("n") == 0) return;
-    for (std::int32_t& i : random.call.inputs.find("indices")->template values<std::int32_t>()) {
-      i = std::max(i, 0);
-    }
-  }
-
- private:
-  std::int64_t m() const { return distance_dims > 0 ? distance_dims : points.extent(2); }
-};
-
-template <class Real>
-using FarthestPointSampleBackward = FarthestPointSamplingBackward<Real, Algorithm::vanilla>;
-template <class Real>
-using BucketFarthestPointSampleBackward = FarthestPointSamplingBackward<Real, Algorithm::bucket>;
-template <class Real>
-using FusedFarthestPointSampleBackward = FarthestPointSamplingBackward<Real, Algorithm::fused>;
-
-inline constexpr Function<FarthestPointSampleBackward> farthest_point_sample_backward;
-inline constexpr Function<BucketFarthestPointSampleBackward> bucket_farthest_point_sample_backward;
-inline constexpr Function<FusedFarthestPointSampleBackward> fused_farthest_point_sample_backward;
 
 }  // namespace researchkit::fusefps

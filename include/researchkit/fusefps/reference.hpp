@@ -20,25 +20,25 @@ template <class Real>
 struct Problem {
   std::vector<Real> x;  ///< [n, m], the coordinates that enter the distance
   std::int64_t n = 0, m = 0;
-  std::int64_t k = 0;                 ///< at most n
-  std::vector<std::int64_t> starts;   ///< chosen first, in order; at most k, distinct
-  std::vector<Real> initial_distance; ///< [n] squared, or empty: infinity
-  double min_spacing = 0;             ///< a distance; stop before a sample nearer than this
+  std::int64_t k = 0;                  ///< at most n
+  std::vector<std::int64_t> starts;    ///< chosen first, in order; at most k, distinct
+  std::vector<Real> initial_distance;  ///< [n] squared, or empty: infinity
+  double min_spacing = 0;              ///< a distance; stop before a sample nearer than this
   bool distinct = true;
   Arithmetic arithmetic = Arithmetic::strict;
   Algorithm algorithm = Algorithm::vanilla;
-  std::int64_t height = -1;      ///< of the bucket tree, -1: by n
-  std::int64_t leaf_size = -1;   ///< never split a bucket of at most so many points, -1: default
-  std::int64_t ref_buffer = 0;   ///< pending samples of a bucket that force a pass, 0: no limit
+  std::int64_t height = -1;     ///< of the bucket tree, -1: by n
+  std::int64_t leaf_size = -1;  ///< never split a bucket of at most so many points, -1: default
+  std::int64_t ref_buffer = 0;  ///< pending samples of a bucket that force a pass, 0: no limit
   SplitRule split_rule = SplitRule::mean;
 };
 
 template <class Real>
 struct Solution {
   std::vector<std::int64_t> indices;
-  std::vector<Real> distances;         ///< squared distance of each sample to those before it
+  std::vector<Real> distances;  ///< squared distance of each sample to those before it
   std::array<std::int64_t, 16> stats{};
-  std::vector<Real> min_dist;          ///< [n] squared distance to the nearest sample
+  std::vector<Real> min_dist;            ///< [n] squared distance to the nearest sample
   std::vector<std::int32_t> assignment;  ///< [n] ordinal of the nearest sample, -1: none
 };
 
@@ -57,9 +57,9 @@ class Sampling {
   explicit Sampling(const Problem<Real>& problem)
       : p_(problem),
         height_(problem.height < 0 ? default_height(problem.n) : problem.height),
-        leaf_size_(problem.leaf_size >= 0                      ? problem.leaf_size
+        leaf_size_(problem.leaf_size >= 0                  ? problem.leaf_size
                    : problem.algorithm == Algorithm::fused ? 32
-                                                               : 1),
+                                                           : 1),
         distance_(problem.initial_distance) {
     if (distance_.empty()) distance_.assign(size(p_.n), kInfinity);
     start_distance_ = distance_;
@@ -92,8 +92,21 @@ class Sampling {
 
  private:
   enum Stat {
-    kPoints, kSamples, kTests, kSkipped, kDeferred, kPasses, kRefsApplied, kPointsRead,
-    kDistWritten, kPointsMoved, kDistances, kBuildRead, kBuildWritten, kSplits, kMaxDepth,
+    kPoints,
+    kSamples,
+    kTests,
+    kSkipped,
+    kDeferred,
+    kPasses,
+    kRefsApplied,
+    kPointsRead,
+    kDistWritten,
+    kPointsMoved,
+    kDistances,
+    kBuildRead,
+    kBuildWritten,
+    kSplits,
+    kMaxDepth,
     kFinalBuckets
   };
   struct Bucket {
@@ -324,8 +337,8 @@ class Sampling {
         continue;
       }
       bucket.pending.push_back(r);
-      const bool full = p_.ref_buffer > 0 &&
-                        static_cast<std::int64_t>(bucket.pending.size()) >= p_.ref_buffer;
+      const bool full =
+          p_.ref_buffer > 0 && static_cast<std::int64_t>(bucket.pending.size()) >= p_.ref_buffer;
       if (b == owner || full || between(bucket.far, sample) < bucket.far_distance) {
         pass(b);
       } else {

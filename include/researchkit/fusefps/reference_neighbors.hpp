@@ -57,9 +57,8 @@ void coverage_loss_backward(In<Real, 2> points, In<std::int32_t, 1> indices,
     for (std::int64_t i = 0; c < m && i < n; ++i) {
       if (assignment(i) < 0) continue;
       const std::int64_t q = indices(assignment(i));
-      const double t =
-          2.0 * static_cast<double>(d_min_dist(i)) *
-          (static_cast<double>(points(i, c)) - static_cast<double>(points(q, c)));
+      const double t = 2.0 * static_cast<double>(d_min_dist(i)) *
+                       (static_cast<double>(points(i, c)) - static_cast<double>(points(q, c)));
       sum[static_cast<std::size_t>(i)] += t;
       sum[static_cast<std::size_t>(q)] -= t;
     }
@@ -79,7 +78,8 @@ void ball_query(In<Real, 2> queries, In<Real, 2> points, std::int64_t n, double 
   for (std::int64_t q = 0; q < queries.extent(0); ++q) {
     std::int64_t hits = 0;
     for (std::int64_t i = 0; i < n && hits < width; ++i) {
-      const Real d = squared_distance(row(points, i), row(queries, q), points.extent(1), arithmetic);
+      const Real d =
+          squared_distance(row(points, i), row(queries, q), points.extent(1), arithmetic);
       if (d < squared_radius) indices(q, hits++) = static_cast<std::int32_t>(i);
     }
     counts(q) = static_cast<std::int32_t>(hits);
@@ -102,7 +102,8 @@ void knn_query(In<Real, 2> queries, In<Real, 2> points, std::int64_t n, Arithmet
     std::sort(all.begin(), all.end());
     for (std::int64_t j = 0; j < k; ++j) {
       const bool found = j < n;
-      indices(q, j) = found ? static_cast<std::int32_t>(all[static_cast<std::size_t>(j)].second) : -1;
+      indices(q, j) =
+          found ? static_cast<std::int32_t>(all[static_cast<std::size_t>(j)].second) : -1;
       distances(q, j) = found ? all[static_cast<std::size_t>(j)].first
                               : Real(std::numeric_limits<double>::infinity());
     }

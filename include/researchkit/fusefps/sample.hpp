@@ -51,8 +51,7 @@ Samples<Real> sample(const Cloud<Real>& cloud, std::int64_t k, SamplerOptions op
   FarthestPointSampler<Real> sampler(options);
   const std::int32_t start[] = {detail::valid_point(cloud, 0)};
   sampler.reset(cloud, start);
-  const auto taken =
-      static_cast<std::size_t>(sampler.take(samples.indices, samples.distances));
+  const auto taken = static_cast<std::size_t>(sampler.take(samples.indices, samples.distances));
   samples.indices.resize(taken);
   samples.distances.resize(taken);
   samples.stats = sampler.stats();

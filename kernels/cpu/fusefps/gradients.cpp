@@ -166,12 +166,13 @@ void coverage_loss_backward(const Context& ctx, In<Real, 3> points, In<std::int3
   });
 }
 
-#define RESEARCHKIT_INSTANTIATE(Real)                                                              \
-  template void gather_points(const Context&, In<Real, 3>, In<std::int32_t, 2>, Out<Real, 3>);     \
-  template void gather_points_backward(const Context&, In<std::int32_t, 2>, In<Real, 3>,           \
-                                       Out<Real, 3>);                                              \
-  template void coverage_loss_backward(const Context&, In<Real, 3>, In<std::int32_t, 2>,           \
-                                       In<std::int32_t, 2>, In<Real, 2>, std::int64_t, Out<Real, 3>)
+#define RESEARCHKIT_INSTANTIATE(Real)                                                          \
+  template void gather_points(const Context&, In<Real, 3>, In<std::int32_t, 2>, Out<Real, 3>); \
+  template void gather_points_backward(const Context&, In<std::int32_t, 2>, In<Real, 3>,       \
+                                       Out<Real, 3>);                                          \
+  template void coverage_loss_backward(const Context&, In<Real, 3>, In<std::int32_t, 2>,       \
+                                       In<std::int32_t, 2>, In<Real, 2>, std::int64_t,         \
+                                       Out<Real, 3>)
 RESEARCHKIT_INSTANTIATE(float);
 RESEARCHKIT_INSTANTIATE(double);
 #undef RESEARCHKIT_INSTANTIATE

@@ -1,10 +1,6 @@
 // Search kernels of NeighborIndex, compiled once per instruction set.
 //
-// Box tests and distances are evaluated for kGroup = 16 boxes and kLeaf = 32 points at a time, with
-// the operations of the scalar chain in the same order, so a bound that rules a box out rules out
-// the computed distances of all its points. A query reads n / 512 group boxes and then, for most
-// clouds, a few leaves: it is bound by compute, not by memory. No contraction (-ffp-contract=off):
-// g++ would fuse even the vector intrinsics.
+// The search itself is in neighbor_search-inl.h; here are what it is searched for and the dispatch.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/fusefps/neighbors.cpp"
 #include <hwy/foreach_target.h>
@@ -53,203 +49,10 @@ struct NearestCall {
 }  // namespace researchkit::fusefps
 #endif
 
+#include "kernels/cpu/fusefps/neighbor_search-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace researchkit::fusefps::HWY_NAMESPACE {
-
-namespace hn = hwy::HWY_NAMESPACE;
-
-/// s + t * t: rounded twice, or once where kFma.
-template <bool kFma, class D, class V = hn::Vec<D>>
-HWY_INLINE V AddSquare(D d, V t, V s) {
-  if constexpr (!kFma) {
-    return hn::Add(s, hn::Mul(t, t));
-  } else {
-#if HWY_NATIVE_FMA
-    (void)d;
-    return hn::MulAdd(t, t, s);
-#else
-    using Real = hn::TFromD<D>;
-    HWY_ALIGN Real ts[HWY_MAX_BYTES / sizeof(Real)], sums[HWY_MAX_BYTES / sizeof(Real)];
-    hn::Store(t, d, ts);
-    hn::Store(s, d, sums);
-    for (size_t lane = 0; lane < hn::Lanes(d); ++lane) {
-      sums[lane] = std::fma(ts[lane], ts[lane], sums[lane]);
-    }
-    return hn::Load(d, sums);
-#endif
-  }
-}
-
-/// The first lanes of a mask as bits.
-template <class D, class M>
-HWY_INLINE std::uint32_t Bits(D d, M mask) {
-  std::uint8_t bytes[8] = {};
-  hn::StoreMaskBits(d, mask, bytes);
-  std::uint32_t bits;
-  std::memcpy(&bits, bytes, sizeof bits);
-  return bits;
-}
-
-/// Searches one index for one query at a time. kDims is the number of axes, 0 if only known at run
-/// time; kFma is the arithmetic.
-template <class Real, int kDims, bool kFma>
-class Searcher {
- public:
-  static constexpr std::int64_t kLeaf = NeighborIndex<Real>::kLeaf;
-  static constexpr std::int64_t kGroup = NeighborIndex<Real>::kGroup;
-  static constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
-
-  explicit Searcher(const NeighborIndex<Real>& index)
-      : index_(index), blocks_((index.group_count() + kGroup - 1) / kGroup) {}
-
-  /// Visits every leaf whose box has a bound below `limit`: visit(leaf).
-  template <class Visit>
-  HWY_INLINE void LeavesBelow(const Real* query, Real limit, Visit&& visit) const {
-    for (std::int64_t block = 0; block < blocks_; ++block) {
-      std::uint32_t groups = BoxesBelow(index_.group_boxes(block), query, limit);
-      for (; groups != 0; groups &= groups - 1) {
-        const std::int64_t group = block * kGroup + hwy::Num0BitsBelowLS1Bit_Nonzero32(groups);
-        std::uint32_t leaves = BoxesBelow(index_.leaf_boxes(group), query, limit);
-        for (; leaves != 0; leaves &= leaves - 1) {
-          visit(group * kGroup +
-                static_cast<std::int64_t>(hwy::Num0BitsBelowLS1Bit_Nonzero32(leaves)));
-        }
-      }
-    }
-  }
-
-  /// Visits leaves, near ones first, until no leaf is left whose bound is at most `limit()`, which
-  /// may shrink meanwhile. Every leaf with a bound up to the final limit is visited.
-  template <class Limit, class Visit>
-  HWY_INLINE void LeavesNearestFirst(const Real* query, Limit&& limit, Visit&& visit) {
-    const std::int64_t groups = index_.group_count();
-    if (groups == 0) return;
-    bounds_.resize(static_cast<std::size_t>(blocks_ * kGroup));
-    for (std::int64_t block = 0; block < blocks_; ++block) {
-      BoxBounds(index_.group_boxes(block), query, bounds_.data() + block * kGroup);
-    }
-    const auto nearest = std::min_element(bounds_.begin(), bounds_.begin() + groups);
-    const std::int64_t first = nearest - bounds_.begin();
-    VisitGroup(query, first, limit, visit);
-    for (std::int64_t group = 0; group < groups; ++group) {
-      if (group != first && !(bounds_[static_cast<std::size_t>(group)] > limit())) {
-        VisitGroup(query, group, limit, visit);
-      }
-    }
-  }
-
-  /// Squared distances of the query to the kLeaf points of a leaf.
-  HWY_INLINE void LeafDistances(std::int64_t leaf, const Real* query, Real* distances) const {
-    const Real* x = index_.leaf_points(leaf);
-    const hn::CappedTag<Real, static_cast<size_t>(kLeaf)> d;
-    for (std::int64_t i = 0; i < kLeaf; i += static_cast<std::int64_t>(hn::Lanes(d))) {
-      auto t = hn::Sub(hn::LoadU(d, x + i), hn::Set(d, query[0]));
-      auto sum = hn::Mul(t, t);
-      for (std::int64_t a = 1; a < dims(); ++a) {
-        t = hn::Sub(hn::LoadU(d, x + a * kLeaf + i), hn::Set(d, query[a]));
-        sum = AddSquare<kFma>(d, t, sum);
-      }
-      hn::StoreU(sum, d, distances + i);
-    }
-  }
-
-  /// Which of kLeaf distances are below `limit`.
-  HWY_INLINE std::uint32_t Below(const Real* distances, Real limit, std::int64_t points) const {
-    return Compare(distances, points,
-                   [limit](auto d, auto x) HWY_ATTR { return hn::Lt(x, hn::Set(d, limit)); });
-  }
-  /// The smallest of kLeaf distances; lanes behind the last point repeat it and do not matter.
-  HWY_INLINE Real Lowest(const Real* distances) const {
-    const hn::CappedTag<Real, static_cast<size_t>(kLeaf)> d;
-    auto lowest = hn::LoadU(d, distances);
-    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    for (std::int64_t i = lanes; i < kLeaf; i += lanes) {
-      lowest = hn::Min(lowest, hn::LoadU(d, distances + i));
-    }
-    return hn::GetLane(hn::MinOfLanes(d, lowest));
-  }
-  HWY_INLINE std::uint32_t AtMost(const Real* distances, Real limit, std::int64_t points) const {
-    return Compare(distances, points,
-                   [limit](auto d, auto x) HWY_ATTR { return hn::Le(x, hn::Set(d, limit)); });
-  }
-
- private:
-  HWY_INLINE std::int64_t dims() const {
-    if constexpr (kDims > 0) {
-      return kDims;
-    } else {
-      return index_.dims();
-    }
-  }
-
-  template <class D>
-  HWY_INLINE hn::Vec<D> Bound(D d, const Real* boxes, std::int64_t slot, const Real* query) const {
-    const auto zero = hn::Zero(d);
-    const Real* lo = boxes + slot;
-    const Real* hi = boxes + dims() * kGroup + slot;
-    const auto gap = [&](std::int64_t a) HWY_ATTR {
-      const auto q = hn::Set(d, query[a]);
-      return hn::Max(hn::Max(hn::Sub(hn::LoadU(d, lo + a * kGroup), q),
-                             hn::Sub(q, hn::LoadU(d, hi + a * kGroup))),
-                     zero);
-    };
-    auto t = gap(0);
-    auto sum = hn::Mul(t, t);
-    for (std::int64_t a = 1; a < dims(); ++a) {
-      t = gap(a);
-      sum = AddSquare<kFma>(d, t, sum);
-    }
-    return sum;
-  }
-
-  HWY_INLINE void BoxBounds(const Real* boxes, const Real* query, Real* bounds) const {
-    const hn::CappedTag<Real, static_cast<size_t>(kGroup)> d;
-    for (std::int64_t i = 0; i < kGroup; i += static_cast<std::int64_t>(hn::Lanes(d))) {
-      hn::StoreU(Bound(d, boxes, i, query), d, bounds + i);
-    }
-  }
-
-  HWY_INLINE std::uint32_t BoxesBelow(const Real* boxes, const Real* query, Real limit) const {
-    const hn::CappedTag<Real, static_cast<size_t>(kGroup)> d;
-    std::uint32_t bits = 0;
-    for (std::int64_t i = 0; i < kGroup; i += static_cast<std::int64_t>(hn::Lanes(d))) {
-      bits |= Bits(d, hn::Lt(Bound(d, boxes, i, query), hn::Set(d, limit))) << i;
-    }
-    return bits;
-  }
-
-  template <class Test>
-  HWY_INLINE std::uint32_t Compare(const Real* distances, std::int64_t points, Test&& test) const {
-    const hn::CappedTag<Real, static_cast<size_t>(kLeaf)> d;
-    std::uint32_t bits = 0;
-    for (std::int64_t i = 0; i < kLeaf; i += static_cast<std::int64_t>(hn::Lanes(d))) {
-      bits |= Bits(d, test(d, hn::LoadU(d, distances + i))) << i;
-    }
-    return points == kLeaf ? bits : bits & ((1U << points) - 1U);
-  }
-
-  template <class Limit, class Visit>
-  HWY_INLINE void VisitGroup(const Real* query, std::int64_t group, Limit&& limit, Visit&& visit) {
-    Real bounds[kGroup];
-    BoxBounds(index_.leaf_boxes(group), query, bounds);
-    const std::int64_t leaves = std::min(kGroup, index_.leaf_count() - group * kGroup);
-    std::uint32_t left = leaves == kGroup ? 0xFFFFU : (1U << leaves) - 1U;
-    while (left != 0) {
-      std::int64_t best = -1;
-      for (std::uint32_t rest = left; rest != 0; rest &= rest - 1) {
-        const auto leaf = static_cast<std::int64_t>(hwy::Num0BitsBelowLS1Bit_Nonzero32(rest));
-        if (best < 0 || bounds[leaf] < bounds[best]) best = leaf;
-      }
-      if (bounds[best] > limit()) return;
-      left &= ~(1U << best);
-      visit(group * kGroup + best);
-    }
-  }
-
-  const NeighborIndex<Real>& index_;
-  std::int64_t blocks_;
-  std::vector<Real> bounds_;
-};
 
 template <class Real, int kDims, bool kFma>
 void BallQuery(const BallQueryCall<Real>& call) {
@@ -275,7 +78,8 @@ void BallQuery(const BallQueryCall<Real>& call) {
       std::uint32_t in =
           search.Below(distances, call.squared_radius, call.index.points_in_leaf(leaf));
       for (; in != 0; in &= in - 1) {
-        const std::int32_t i = call.index.leaf_indices(leaf)[hwy::Num0BitsBelowLS1Bit_Nonzero32(in)];
+        const std::int32_t i =
+            call.index.leaf_indices(leaf)[hwy::Num0BitsBelowLS1Bit_Nonzero32(in)];
         if (i < highest) hits.push_back(i);
       }
       if (static_cast<std::int64_t>(hits.size()) >= 2 * width + kLeaf) keep_lowest();
@@ -304,7 +108,7 @@ void KnnQuery(const KnnQueryCall<Real>& call) {
     nearest.clear();
     const auto limit = [&] {
       return static_cast<std::int64_t>(nearest.size()) < k ? search.kInfinity
-                                                            : nearest.front().first;
+                                                           : nearest.front().first;
     };
     search.LeavesNearestFirst(query, limit, [&](std::int64_t leaf) HWY_ATTR {
       search.LeafDistances(leaf, query, distances);
@@ -342,17 +146,19 @@ void Nearest(const NearestCall<Real>& call) {
     const std::int64_t own =
         call.first_own_index < 0 ? -1 : call.first_own_index + static_cast<std::int64_t>(q);
     Real nearest = search.kInfinity;
-    search.LeavesNearestFirst(query, [&] { return nearest; }, [&](std::int64_t leaf) HWY_ATTR {
-      search.LeafDistances(leaf, query, distances);
-      if (own < 0) {
-        nearest = std::min(nearest, search.Lowest(distances));
-        return;
-      }
-      const std::int32_t* index = call.index.leaf_indices(leaf);
-      for (std::int64_t i = 0; i < kLeaf; ++i) {  // lanes that repeat a point repeat its index
-        if (distances[i] < nearest && index[i] != own) nearest = distances[i];
-      }
-    });
+    search.LeavesNearestFirst(
+        query, [&] { return nearest; },
+        [&](std::int64_t leaf) HWY_ATTR {
+          search.LeafDistances(leaf, query, distances);
+          if (own < 0) {
+            nearest = std::min(nearest, search.Lowest(distances));
+            return;
+          }
+          const std::int32_t* index = call.index.leaf_indices(leaf);
+          for (std::int64_t i = 0; i < kLeaf; ++i) {  // lanes that repeat a point repeat its index
+            if (distances[i] < nearest && index[i] != own) nearest = distances[i];
+          }
+        });
     call.distances[q] = nearest;
   }
 }
@@ -362,10 +168,14 @@ template <class F>
 void WithConstants(std::int64_t dims, Arithmetic arithmetic, F&& f) {
   const auto with_dims = [&](auto fma) {
     switch (dims) {
-      case 2: return f(std::integral_constant<int, 2>(), fma);
-      case 3: return f(std::integral_constant<int, 3>(), fma);
-      case 4: return f(std::integral_constant<int, 4>(), fma);
-      default: return f(std::integral_constant<int, 0>(), fma);
+      case 2:
+        return f(std::integral_constant<int, 2>(), fma);
+      case 3:
+        return f(std::integral_constant<int, 3>(), fma);
+      case 4:
+        return f(std::integral_constant<int, 4>(), fma);
+      default:
+        return f(std::integral_constant<int, 0>(), fma);
     }
   };
   arithmetic == Arithmetic::fma ? with_dims(std::true_type()) : with_dims(std::false_type());
@@ -373,21 +183,18 @@ void WithConstants(std::int64_t dims, Arithmetic arithmetic, F&& f) {
 
 template <class Real>
 void RunBallQuery(const BallQueryCall<Real>& call, Arithmetic arithmetic) {
-  WithConstants(call.index.dims(), arithmetic, [&](auto dims, auto fma) {
-    BallQuery<Real, dims.value, fma.value>(call);
-  });
+  WithConstants(call.index.dims(), arithmetic,
+                [&](auto dims, auto fma) { BallQuery<Real, dims.value, fma.value>(call); });
 }
 template <class Real>
 void RunKnnQuery(const KnnQueryCall<Real>& call, Arithmetic arithmetic) {
-  WithConstants(call.index.dims(), arithmetic, [&](auto dims, auto fma) {
-    KnnQuery<Real, dims.value, fma.value>(call);
-  });
+  WithConstants(call.index.dims(), arithmetic,
+                [&](auto dims, auto fma) { KnnQuery<Real, dims.value, fma.value>(call); });
 }
 template <class Real>
 void RunNearest(const NearestCall<Real>& call) {
-  WithConstants(call.index.dims(), Arithmetic::strict, [&](auto dims, auto fma) {
-    Nearest<Real, dims.value, fma.value>(call);
-  });
+  WithConstants(call.index.dims(), Arithmetic::strict,
+                [&](auto dims, auto fma) { Nearest<Real, dims.value, fma.value>(call); });
 }
 
 void BallQueryF32(const BallQueryCall<float>& c, Arithmetic a) { RunBallQuery(c, a); }
