@@ -4,9 +4,11 @@
 // measure.hpp holds the calls of the library, pictures.cpp and report.cpp what is drawn and
 // written.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <random>
 
@@ -16,6 +18,19 @@
 #include "researchkit/fusefps/point_cloud_io.hpp"
 
 namespace {
+
+/// A line on a terminal's standard error, once something takes longer than a second. The cursor
+/// goes back to its start, so that what is printed next replaces it.
+std::function<void(double, std::string_view)> progress_line() {
+  using Clock = std::chrono::steady_clock;
+  if (isatty(STDERR_FILENO) == 0) return {};
+  return [next = Clock::now() + std::chrono::seconds(1)](double fraction,
+                                                         std::string_view what) mutable {
+    if (Clock::now() < next) return;
+    next = Clock::now() + std::chrono::milliseconds(200);
+    fmt::print(stderr, "{:3.0f} % {}\x1b[K\r", 100 * fraction, what);
+  };
+}
 
 /// The cloud as [1, n, columns].
 rk::Tensor load_cloud(const rk::Context& ctx, const Options& o) {
@@ -228,7 +243,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   try {
     if (options.device != "cpu") throw rk::Error("this build has no CUDA device code");
-    const rk::Context ctx({.threads = options.threads});
+    const rk::Context ctx({.threads = options.threads, .progress = progress_line()});
     const rk::Tensor points = load_cloud(ctx, options);
     return points.dtype() == rk::DType::f64 ? sample_cloud<double>(ctx, points, options)
                                             : sample_cloud<float>(ctx, points, options);

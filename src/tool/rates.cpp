@@ -17,8 +17,9 @@ void print_rates(const Cost& cost, double seconds, bool is_double, const Context
   }
   if (cost.bytes > 0) {
     const double rate = cost.bytes / seconds;
-    fmt::print("rate    {}{:.3g} GB/s, {:.1f} % of the memory's {:.3g}\n", at_most, rate * 1e-9,
-               100 * rate / peak.bandwidth_bytes_per_s, peak.bandwidth_bytes_per_s * 1e-9);
+    fmt::print("rate    {}{:.3g} GB/s, {:.1f} % of the memory's {:.3g}{}\n", at_most, rate * 1e-9,
+               100 * rate / peak.bandwidth_bytes_per_s, peak.bandwidth_bytes_per_s * 1e-9,
+               rate > peak.bandwidth_bytes_per_s ? ": served by the caches" : "");
   }
 }
 
