@@ -20,7 +20,8 @@ Shape row_major_strides(const Shape& shape) {
   std::int64_t stride = 1;
   for (std::size_t i = shape.size(); i-- > 0;) {
     strides[i] = stride;
-    stride *= shape[i];
+    // Beside an extent of 0 the others may be of any size; no element has such a stride.
+    if (__builtin_mul_overflow(stride, shape[i], &stride)) stride = 0;
   }
   return strides;
 }
@@ -92,8 +93,9 @@ Tensor::Tensor(DType dtype, Shape shape, Shape strides, void* data, std::shared_
 
 bool Tensor::is_contiguous() const {
   std::int64_t expected = 1;
+  if (size_ == 0) return true;
   for (std::size_t i = shape_.size(); i-- > 0;) {
-    if (shape_[i] != 1 && strides_[i] != expected) return size_ == 0;
+    if (shape_[i] != 1 && strides_[i] != expected) return false;
     expected *= shape_[i];
   }
   return true;

@@ -220,6 +220,7 @@ void sample_by_reference(const CloudTask<Real>& task, const SamplerOptions& opti
   problem.leaf_size = options.leaf_size;
   problem.ref_buffer = options.ref_buffer;
   problem.split_rule = options.split_rule;
+  problem.coverage = !result.min_dist.empty() || !result.assignment.empty();
   const reference::Solution<Real> solution = reference::sample(problem);
   result.count = static_cast<std::int64_t>(solution.indices.size());
   result.stats = solution.stats;
@@ -278,13 +279,18 @@ struct SamplingCost {
   double m, element_bytes;
 
   double distance_flops() const { return 3 * m - 1; }
-  Cost plain(std::int64_t n, std::int64_t k) const {
-    const double updates = k > 0 ? static_cast<double>(k - 1) * static_cast<double>(n) : 0;
-    return {updates * distance_flops(), updates * (m + 2) * element_bytes, false};
+  /// `k` samples of n points, `starts` of them given. The last sample is applied to the points only
+  /// for `coverage`; start points are compared with one another.
+  Cost plain(std::int64_t n, std::int64_t k, std::int64_t starts, bool coverage) const {
+    const std::int64_t applied = coverage ? k : starts == k ? 0 : k - 1;
+    const double updates = static_cast<double>(applied) * static_cast<double>(n);
+    const double among_starts = static_cast<double>(starts * (starts - 1) / 2);
+    return {(updates + among_starts) * distance_flops(), updates * (m + 2) * element_bytes, false};
   }
   /// Bucket samplers compute each distance at most once, and test at most `buckets` a step.
-  Cost bound(std::int64_t n, std::int64_t k, std::int64_t buckets) const {
-    Cost cost = plain(n, k);
+  Cost bound(std::int64_t n, std::int64_t k, std::int64_t starts, bool coverage,
+             std::int64_t buckets) const {
+    Cost cost = plain(n, k, starts, coverage);
     const double tests = k > 0 ? static_cast<double>(k - 1) * static_cast<double>(buckets) : 0;
     cost.flops += tests * ((6 * m - 1) + distance_flops());
     cost.upper_bound = true;

@@ -127,10 +127,11 @@ struct RaggedFarthestPointSample {
     Cost sum;
     const detail::SamplingCost each{static_cast<double>(m()), sizeof(Real)};
     for (std::int64_t b = 0; b < clouds(); ++b) {
-      const std::int64_t n = points_of(b);
+      const std::int64_t n = points_of(b), k = wanted(b);
+      const auto starts = static_cast<std::int64_t>(task(b).start.size());
       const Cost cost = algorithm == Algorithm::vanilla
-                            ? each.plain(n, wanted(b))
-                            : each.bound(n, wanted(b), detail::most_buckets(n, height));
+                            ? each.plain(n, k, starts, false)
+                            : each.bound(n, k, starts, false, detail::most_buckets(n, height));
       sum.flops += cost.flops;
       sum.bytes += cost.bytes;
     }

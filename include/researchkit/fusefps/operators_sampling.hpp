@@ -140,10 +140,14 @@ struct FarthestPointSampling {
   Cost cost() const {
     Cost total;
     const detail::SamplingCost each{static_cast<double>(m()), sizeof(Real)};
+    const bool coverage = return_min_dist || return_assignment;
     for (std::int64_t b = 0; b < clouds(); ++b) {
-      const std::int64_t n = valid(b), samples = std::min(wanted(b), n);
-      const Cost cost = kHasTree ? each.bound(n, samples, detail::most_buckets(n, height))
-                                 : each.plain(n, samples);
+      const detail::CloudTask<Real> cloud = task(b);
+      const auto starts = static_cast<std::int64_t>(cloud.start.size());
+      const std::int64_t n = valid(b);
+      const Cost cost =
+          kHasTree ? each.bound(n, cloud.k, starts, coverage, detail::most_buckets(n, height))
+                   : each.plain(n, cloud.k, starts, coverage);
       total.flops += cost.flops;
       total.bytes += cost.bytes;
     }

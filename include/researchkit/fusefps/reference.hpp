@@ -31,6 +31,7 @@ struct Problem {
   std::int64_t leaf_size = -1;  ///< never split a bucket of at most so many points, -1: default
   std::int64_t ref_buffer = 0;  ///< pending samples of a bucket that force a pass, 0: no limit
   SplitRule split_rule = SplitRule::mean;
+  bool coverage = false;  ///< fill min_dist and assignment of the solution
 };
 
 template <class Real>
@@ -38,8 +39,8 @@ struct Solution {
   std::vector<std::int64_t> indices;
   std::vector<Real> distances;  ///< squared distance of each sample to those before it
   std::array<std::int64_t, 16> stats{};
-  std::vector<Real> min_dist;            ///< [n] squared distance to the nearest sample
-  std::vector<std::int32_t> assignment;  ///< [n] ordinal of the nearest sample, -1: none
+  std::vector<Real> min_dist;  ///< [n] squared distance to the nearest sample, with coverage
+  std::vector<std::int32_t> assignment;  ///< [n] ordinal of that sample, -1: none, with coverage
 };
 
 /// Height of the bucket tree for n points when none is asked for.
@@ -347,7 +348,9 @@ class Sampling {
     }
   }
 
+  /// The samples that no pass has applied yet; outside of the counters.
   void finish() {
+    if (!p_.coverage) return;
     if (out_.indices.empty()) {
       out_.min_dist = distance_;
       out_.assignment.assign(size(p_.n), -1);

@@ -47,22 +47,22 @@ struct SamplerOptions {
 ///
 /// They follow from the algorithm alone: instruction set and number of threads do not matter.
 struct SamplerStats {
-  std::int64_t n_points = 0;              ///< valid points
-  std::int64_t n_samples = 0;             ///< samples chosen
-  std::int64_t bucket_tests = 0;          ///< buckets alive, summed over the steps
-  std::int64_t skipped = 0;               ///< tests: nothing in the bucket can change
-  std::int64_t deferred = 0;              ///< tests: the farthest point stays, the sample waits
-  std::int64_t passes = 0;                ///< passes over a bucket
-  std::int64_t refs_applied = 0;          ///< samples applied, summed over the passes
-  std::int64_t points_read = 0;           ///< points of the bucket, summed over the passes
-  std::int64_t dist_written = 0;          ///< the same, passes without a split
-  std::int64_t points_moved = 0;          ///< the same, passes with a split
-  std::int64_t distance_computations = 0; ///< pairs of a point and a sample in the passes
-  std::int64_t build_points_read = 0;     ///< first box and separate build
-  std::int64_t build_points_written = 0;  ///< separate build
-  std::int64_t splits = 0;                ///< splits
-  std::int64_t max_depth = 0;             ///< depth of the deepest bucket
-  std::int64_t final_buckets = 0;         ///< buckets now
+  std::int64_t n_points = 0;               ///< valid points
+  std::int64_t n_samples = 0;              ///< samples chosen
+  std::int64_t bucket_tests = 0;           ///< buckets alive, summed over the steps
+  std::int64_t skipped = 0;                ///< tests: nothing in the bucket can change
+  std::int64_t deferred = 0;               ///< tests: the farthest point stays, the sample waits
+  std::int64_t passes = 0;                 ///< passes over a bucket
+  std::int64_t refs_applied = 0;           ///< samples applied, summed over the passes
+  std::int64_t points_read = 0;            ///< points of the bucket, summed over the passes
+  std::int64_t dist_written = 0;           ///< the same, passes without a split
+  std::int64_t points_moved = 0;           ///< the same, passes with a split
+  std::int64_t distance_computations = 0;  ///< pairs of a point and a sample in the passes
+  std::int64_t build_points_read = 0;      ///< first box and separate build
+  std::int64_t build_points_written = 0;   ///< separate build
+  std::int64_t splits = 0;                 ///< splits
+  std::int64_t max_depth = 0;              ///< depth of the deepest bucket
+  std::int64_t final_buckets = 0;          ///< buckets now
 
   static constexpr std::size_t kCount = 16;
   static const std::array<std::string_view, kCount>& names();
