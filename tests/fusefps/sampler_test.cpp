@@ -64,7 +64,10 @@ Result<Real> plain_loop(const Cloud<Real>& cloud, std::int64_t k, const Starts& 
     }
     r.indices.push_back(static_cast<std::int32_t>(next));
     r.distances.push_back(distance[next]);
-    if (distance[next] > 0 || r.assignment[next] < 0) {
+    // Start points are chosen before any point has seen a sample: a distinct one keeps itself even
+    // if an earlier start lies at the same place.
+    const bool distinct_start = options.distinct && ordinal < starts.size();
+    if (distance[next] > 0 || r.assignment[next] < 0 || distinct_start) {
       r.assignment[next] = static_cast<std::int32_t>(ordinal);
     }
     taken[next] = true;

@@ -60,7 +60,8 @@ bool finite_pattern(const T* x, std::int64_t rows, std::int64_t stride, std::int
     for (std::int64_t v = 0; v < stride; ++v) {
       const auto used = hn::Gt(hn::Load(d, checked + v * kLanes), zero);
       const auto product = hn::Mul(hn::LoadU(d, x + row * stride + v * kLanes), zero);
-      bad = hn::Or(bad, hn::And(used, hn::Ne(product, zero)));
+      // Not Ne, which on some targets is false for NaN.
+      bad = hn::Or(bad, hn::AndNot(hn::Eq(product, zero), used));
     }
   }
   bool finite = hn::AllFalse(d, bad);
