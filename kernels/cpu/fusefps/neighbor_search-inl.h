@@ -100,10 +100,11 @@ class Searcher {
     }
     const auto nearest = std::min_element(bounds_.begin(), bounds_.begin() + groups);
     const std::int64_t first = nearest - bounds_.begin();
-    VisitGroup(query, first, limit, visit);
+    VisitNearestFirst(query, first, limit, visit);
+    // By now the limit is close to the final one and the order matters little.
     for (std::int64_t group = 0; group < groups; ++group) {
       if (group != first && !(bounds_[static_cast<std::size_t>(group)] > limit())) {
-        VisitGroup(query, group, limit, visit);
+        VisitInOrder(query, group, limit, visit);
       }
     }
   }
@@ -199,8 +200,27 @@ class Searcher {
   }
 
   template <class Limit, class Visit>
-  HWY_INLINE void VisitGroup(const Real* query, std::int64_t group, Limit&& limit, Visit&& visit) {
-    Real bounds[kGroup];
+  HWY_INLINE void VisitInOrder(const Real* query, std::int64_t group, Limit&& limit,
+                               Visit&& visit) {
+    alignas(64) Real bounds[kGroup];
+    BoxBounds(index_.leaf_boxes(group), query, bounds);
+    const std::int64_t leaves = std::min(kGroup, index_.leaf_count() - group * kGroup);
+    const hn::CappedTag<Real, static_cast<size_t>(kGroup)> d;
+    std::uint32_t near = 0;
+    for (std::int64_t i = 0; i < kGroup; i += static_cast<std::int64_t>(hn::Lanes(d))) {
+      near |= Bits(d, hn::Le(hn::Load(d, bounds + i), hn::Set(d, limit()))) << i;
+    }
+    if (leaves < kGroup) near &= (1U << leaves) - 1U;
+    for (; near != 0; near &= near - 1) {
+      const auto leaf = static_cast<std::int64_t>(hwy::Num0BitsBelowLS1Bit_Nonzero32(near));
+      if (!(bounds[leaf] > limit())) visit(group * kGroup + leaf);
+    }
+  }
+
+  template <class Limit, class Visit>
+  HWY_INLINE void VisitNearestFirst(const Real* query, std::int64_t group, Limit&& limit,
+                                    Visit&& visit) {
+    alignas(64) Real bounds[kGroup];
     BoxBounds(index_.leaf_boxes(group), query, bounds);
     const std::int64_t leaves = std::min(kGroup, index_.leaf_count() - group * kGroup);
     std::uint32_t left = leaves == kGroup ? 0xFFFFU : (1U << leaves) - 1U;

@@ -8,6 +8,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -94,43 +95,112 @@ void BallQuery(const BallQueryCall<Real>& call) {
   }
 }
 
+/// A candidate of a nearest-neighbour query, ordered by (distance, index). A float distance of at
+/// least 0 and an index are one integer, whose order is that of the pair.
+template <class Real>
+struct Candidate {
+  Real distance;
+  std::int32_t index;
+  bool operator<(const Candidate& other) const {
+    return distance < other.distance || (distance == other.distance && index < other.index);
+  }
+};
+template <>
+struct Candidate<float> {
+  std::uint64_t key;
+  Candidate(float distance, std::int32_t index)
+      : key(std::uint64_t{std::bit_cast<std::uint32_t>(distance)} << 32 |
+            static_cast<std::uint32_t>(index)) {}
+  bool operator<(const Candidate& other) const { return key < other.key; }
+};
+inline float DistanceOf(Candidate<float> c) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(c.key >> 32));
+}
+inline std::int32_t IndexOf(Candidate<float> c) { return static_cast<std::int32_t>(c.key); }
+inline double DistanceOf(const Candidate<double>& c) { return c.distance; }
+inline std::int32_t IndexOf(const Candidate<double>& c) { return c.index; }
+
+/// The k nearest candidates so far. Few are kept sorted, so that the limit is exact at any time;
+/// many pile up unsorted and are cut to the best k now and then, which costs each of them little.
+template <class Real>
+class NearestList {
+ public:
+  explicit NearestList(std::int64_t k, std::int64_t points) : k_(static_cast<std::size_t>(k)) {
+    const std::int64_t most = std::min(2 * k, points) + 1;
+    list_.reserve(static_cast<std::size_t>(most));
+  }
+  void Clear() {
+    list_.clear();
+    limit_ = std::numeric_limits<Real>::infinity();
+  }
+  /// Farther candidates do not matter.
+  Real Limit() const { return limit_; }
+  void Add(Candidate<Real> candidate) {
+    if (k_ > kSorted) {
+      list_.push_back(candidate);
+      if (list_.size() >= 2 * k_) Cut();
+      return;
+    }
+    if (list_.size() == k_) {
+      if (!(candidate < list_.back())) return;
+      list_.pop_back();
+    }
+    auto at = list_.size();
+    list_.push_back(candidate);
+    for (; at > 0 && candidate < list_[at - 1]; --at) list_[at] = list_[at - 1];
+    list_[at] = candidate;
+    if (list_.size() == k_) limit_ = DistanceOf(list_.back());
+  }
+  /// The best k, sorted; fewer if there were fewer.
+  const std::vector<Candidate<Real>>& Finish() {
+    if (k_ > kSorted) {
+      if (list_.size() > k_) Cut();
+      std::sort(list_.begin(), list_.end());
+    }
+    return list_;
+  }
+
+ private:
+  static constexpr std::size_t kSorted = 64;
+  void Cut() {
+    const auto last = list_.begin() + static_cast<std::ptrdiff_t>(k_) - 1;
+    std::nth_element(list_.begin(), last, list_.end());
+    list_.erase(last + 1, list_.end());
+    limit_ = DistanceOf(list_.back());
+  }
+
+  std::size_t k_;
+  std::vector<Candidate<Real>> list_;
+  Real limit_ = std::numeric_limits<Real>::infinity();
+};
+
 template <class Real, int kDims, bool kFma>
 void KnnQuery(const KnnQueryCall<Real>& call) {
   Searcher<Real, kDims, kFma> search(call.index);
   constexpr std::int64_t kLeaf = NeighborIndex<Real>::kLeaf;
   const std::int64_t d = call.index.dims(), k = call.indices.extent(1);
-  using Candidate = std::pair<Real, std::int32_t>;
-  std::vector<Candidate> nearest;  // a heap with the worst candidate on top
-  nearest.reserve(static_cast<std::size_t>(std::min(k, call.index.size())) + 1);
+  NearestList<Real> nearest(k, call.index.size());
   alignas(64) Real distances[kLeaf];
   for (std::int64_t q = 0; q < call.indices.extent(0); ++q) {
     const Real* query = call.queries + q * d;
-    nearest.clear();
-    const auto limit = [&] {
-      return static_cast<std::int64_t>(nearest.size()) < k ? search.kInfinity
-                                                           : nearest.front().first;
-    };
-    search.LeavesNearestFirst(query, limit, [&](std::int64_t leaf) HWY_ATTR {
-      search.LeafDistances(leaf, query, distances);
-      std::uint32_t in = search.AtMost(distances, limit(), call.index.points_in_leaf(leaf));
-      for (; in != 0; in &= in - 1) {
-        const auto lane = hwy::Num0BitsBelowLS1Bit_Nonzero32(in);
-        const Candidate candidate{distances[lane], call.index.leaf_indices(leaf)[lane]};
-        if (static_cast<std::int64_t>(nearest.size()) < k) {
-          nearest.push_back(candidate);
-          std::push_heap(nearest.begin(), nearest.end());
-        } else if (candidate < nearest.front()) {
-          std::pop_heap(nearest.begin(), nearest.end());
-          nearest.back() = candidate;
-          std::push_heap(nearest.begin(), nearest.end());
-        }
-      }
-    });
-    std::sort_heap(nearest.begin(), nearest.end());
+    nearest.Clear();
+    search.LeavesNearestFirst(
+        query, [&] { return nearest.Limit(); },
+        [&](std::int64_t leaf) HWY_ATTR {
+          search.LeafDistances(leaf, query, distances);
+          std::uint32_t in =
+              search.AtMost(distances, nearest.Limit(), call.index.points_in_leaf(leaf));
+          for (; in != 0; in &= in - 1) {
+            const auto lane = hwy::Num0BitsBelowLS1Bit_Nonzero32(in);
+            nearest.Add({distances[lane], call.index.leaf_indices(leaf)[lane]});
+          }
+        });
+    const auto& found = nearest.Finish();
     for (std::int64_t j = 0; j < k; ++j) {
-      const bool found = j < static_cast<std::int64_t>(nearest.size());
-      call.indices(q, j) = found ? nearest[static_cast<std::size_t>(j)].second : -1;
-      call.distances(q, j) = found ? nearest[static_cast<std::size_t>(j)].first : search.kInfinity;
+      const bool exists = j < static_cast<std::int64_t>(found.size());
+      call.indices(q, j) = exists ? IndexOf(found[static_cast<std::size_t>(j)]) : -1;
+      call.distances(q, j) =
+          exists ? DistanceOf(found[static_cast<std::size_t>(j)]) : search.kInfinity;
     }
   }
 }
