@@ -87,7 +87,7 @@ TEST_CASE("point files of other formats and archives are inputs, too") {
   CHECK(run_tool(folder, kSample + "--input inputs.npz --set k=2").status == 0);
 }
 
-TEST_CASE("--seed is the operator's seed unless --set says another") {
+TEST_CASE("the option --seed is the operator's seed unless --set says another") {
   const TemporaryFolder folder;
   const std::string call = "run fusefps.lidar_scan --set n=2000 --output-dir ";
   REQUIRE(run_tool(folder, call + "a --seed 5").status == 0);
