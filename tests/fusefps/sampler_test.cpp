@@ -45,8 +45,8 @@ Result<Real> plain_loop(const Cloud<Real>& cloud, std::int64_t k, const Starts& 
   Result<Real> r{{}, std::vector<std::int32_t>(n, -1), {}, std::vector<Real>(n)};
   auto& distance = r.min_dist;
   for (std::size_t i = 0; i < n; ++i) {
-    distance[i] = cloud.initial_distance ? cloud.initial_distance[i]
-                                         : std::numeric_limits<Real>::infinity();
+    distance[i] =
+        cloud.initial_distance ? cloud.initial_distance[i] : std::numeric_limits<Real>::infinity();
   }
   const Real spacing = static_cast<Real>(options.min_spacing);
   std::vector<bool> taken(n, false);
@@ -124,11 +124,11 @@ Points<Real> random_points(std::mt19937_64& random, std::int64_t n, std::int64_t
       for (auto& v : origin) v = 20 * normal(random);
     }
     for (std::size_t c = 0; c < origin.size(); ++c) {
-      double value = normal(random);                                    // a ball
-      if (kind == 1) value = static_cast<double>(random() % 4);         // a lattice
-      if (kind == 2) value = along * direction[c];                      // a line
-      if (kind == 3) value = origin[c] + 0.01 * value;                  // clusters
-      if (kind == 4) value = static_cast<double>(i % 7) * direction[c]; // seven places
+      double value = normal(random);                                     // a ball
+      if (kind == 1) value = static_cast<double>(random() % 4);          // a lattice
+      if (kind == 2) value = along * direction[c];                       // a line
+      if (kind == 3) value = origin[c] + 0.01 * value;                   // clusters
+      if (kind == 4) value = static_cast<double>(i % 7) * direction[c];  // seven places
       p.values[static_cast<std::size_t>(i * d) + c] = static_cast<Real>(value);
     }
   }
@@ -428,9 +428,9 @@ TEST_CASE("a single value that is not finite is found wherever it is, and only w
         for (std::int64_t i = 0; i < 41; ++i) {
           for (std::int64_t c = 0; c < stride; ++c) {
             auto& value = values[static_cast<std::size_t>(i * stride + c)];
-            for (const double bad : {std::numeric_limits<double>::infinity(),
-                                     -std::numeric_limits<double>::infinity(),
-                                     std::numeric_limits<double>::quiet_NaN()}) {
+            for (const double bad :
+                 {std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
+                  std::numeric_limits<double>::quiet_NaN()}) {
               value = bad;
               if (all_finite(values.data(), 41, stride, columns) != (c >= columns)) {
                 FAIL(target << " row " << i << " column " << c << " of " << columns);

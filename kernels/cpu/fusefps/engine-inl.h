@@ -24,7 +24,6 @@ namespace HWY_NAMESPACE {
 template <class T, int kDims, bool kFma, bool kAssign>
 class Engine : public Tree<T, kDims, kFma, kAssign> {
   using Base = Tree<T, kDims, kFma, kAssign>;
-  using typename Base::Bucket;
   using Base::apply_newest;
   using Base::apply_range;
   using Base::count_pass;
@@ -36,6 +35,7 @@ class Engine : public Tree<T, kDims, kFma, kAssign> {
   using Base::top_bucket;
   using Base::unresolved_;
   using Base::unresolved_position_;
+  using typename Base::Bucket;
 
  public:
   explicit Engine(State<T>& state) : Base(state) {}

@@ -25,9 +25,9 @@ class Partition : public Sweeps<T, kDims, kFma, kAssign> {
   using Base = Sweeps<T, kDims, kFma, kAssign>;
 
  public:
+  using Base::kLanes;
   using typename Base::D;
   using typename Base::V;
-  using Base::kLanes;
 
   explicit Partition(State<T>& state) : Base(state) {}
 

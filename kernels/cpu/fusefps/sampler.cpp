@@ -42,21 +42,42 @@ int automatic_height(std::int64_t n) {
 }
 
 const std::array<std::string_view, SamplerStats::kCount>& SamplerStats::names() {
-  static constexpr std::array<std::string_view, kCount> kNames = {
-      "n_points",     "n_samples",    "bucket_tests",
-      "skipped",      "deferred",     "passes",
-      "refs_applied", "points_read",  "dist_written",
-      "points_moved", "distance_computations", "build_points_read",
-      "build_points_written", "splits", "max_depth",
-      "final_buckets"};
+  static constexpr std::array<std::string_view, kCount> kNames = {"n_points",
+                                                                  "n_samples",
+                                                                  "bucket_tests",
+                                                                  "skipped",
+                                                                  "deferred",
+                                                                  "passes",
+                                                                  "refs_applied",
+                                                                  "points_read",
+                                                                  "dist_written",
+                                                                  "points_moved",
+                                                                  "distance_computations",
+                                                                  "build_points_read",
+                                                                  "build_points_written",
+                                                                  "splits",
+                                                                  "max_depth",
+                                                                  "final_buckets"};
   return kNames;
 }
 
 std::array<std::int64_t, SamplerStats::kCount> SamplerStats::values() const {
-  return {n_points,     n_samples,    bucket_tests,          skipped,
-          deferred,     passes,       refs_applied,          points_read,
-          dist_written, points_moved, distance_computations, build_points_read,
-          build_points_written, splits, max_depth,           final_buckets};
+  return {n_points,
+          n_samples,
+          bucket_tests,
+          skipped,
+          deferred,
+          passes,
+          refs_applied,
+          points_read,
+          dist_written,
+          points_moved,
+          distance_computations,
+          build_points_read,
+          build_points_written,
+          splits,
+          max_depth,
+          final_buckets};
 }
 
 template <class Real>

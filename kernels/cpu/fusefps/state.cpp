@@ -35,9 +35,7 @@ std::byte* allocate_bytes(std::size_t bytes) {
   return data;
 }
 
-void free_bytes(std::byte* data, std::size_t bytes) {
-  ::operator delete(data, alignment(bytes));
-}
+void free_bytes(std::byte* data, std::size_t bytes) { ::operator delete(data, alignment(bytes)); }
 
 }  // namespace
 
@@ -154,8 +152,8 @@ bool State<Real>::widest_axis(const Real* lo, const Real* hi, std::int64_t strid
                               int* axis) const {
   double widest = -1.0;
   for (int a = 0; a < m; ++a) {
-    const double extent = 0.5 * static_cast<double>(hi[a * stride]) -
-                          0.5 * static_cast<double>(lo[a * stride]);
+    const double extent =
+        0.5 * static_cast<double>(hi[a * stride]) - 0.5 * static_cast<double>(lo[a * stride]);
     if (extent > widest) {
       widest = extent;
       *axis = a;

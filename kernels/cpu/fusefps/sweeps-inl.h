@@ -121,11 +121,16 @@ class Sweeps {
                                          const std::int32_t* ordinals, int refs) {
     if constexpr (kDims > 0 && !kAssign) {
       switch (refs) {
-        case 0: return find(begin, count);
-        case 1: return sweep_group<1, true>(begin, count, ordinals);
-        case 2: return sweep_group<2, true>(begin, count, ordinals);
-        case 3: return sweep_group<3, true>(begin, count, ordinals);
-        default: return sweep_group<4, true>(begin, count, ordinals);
+        case 0:
+          return find(begin, count);
+        case 1:
+          return sweep_group<1, true>(begin, count, ordinals);
+        case 2:
+          return sweep_group<2, true>(begin, count, ordinals);
+        case 3:
+          return sweep_group<3, true>(begin, count, ordinals);
+        default:
+          return sweep_group<4, true>(begin, count, ordinals);
       }
     } else {
       update(begin, count, ordinals, refs);
@@ -138,11 +143,20 @@ class Sweeps {
                          int refs) {
     if constexpr (kDims > 0 && !kAssign) {
       switch (refs) {
-        case 0: return;
-        case 1: sweep_group<1, false>(begin, count, ordinals); return;
-        case 2: sweep_group<2, false>(begin, count, ordinals); return;
-        case 3: sweep_group<3, false>(begin, count, ordinals); return;
-        default: sweep_group<4, false>(begin, count, ordinals); return;
+        case 0:
+          return;
+        case 1:
+          sweep_group<1, false>(begin, count, ordinals);
+          return;
+        case 2:
+          sweep_group<2, false>(begin, count, ordinals);
+          return;
+        case 3:
+          sweep_group<3, false>(begin, count, ordinals);
+          return;
+        default:
+          sweep_group<4, false>(begin, count, ordinals);
+          return;
       }
     } else {
       for (int r = 0; r < refs; ++r) update_one(begin, count, ordinals[r]);
@@ -224,7 +238,7 @@ class Sweeps {
   // beside a sweep.
   template <int kRefs, bool kFind>
   HWY_NOINLINE Farthest<T> sweep_group(std::int64_t begin, std::int64_t count,
-                                     const std::int32_t* ordinals) {
+                                       const std::int32_t* ordinals) {
     const D d;
     V ref[kRefs][kDims > 0 ? kDims : 1];
     for (int r = 0; r < kRefs; ++r) {

@@ -26,10 +26,10 @@ namespace HWY_NAMESPACE {
 template <class T, int kDims, bool kFma, bool kAssign>
 class Tree : public Partition<T, kDims, kFma, kAssign> {
   using Base = Partition<T, kDims, kFma, kAssign>;
-  using typename Base::D;
-  using typename Base::V;
   using Base::kLanes;
   using Base::kMaxGroup;
+  using typename Base::D;
+  using typename Base::V;
 
  public:
   explicit Tree(State<T>& state) : Base(state) {}
@@ -42,9 +42,7 @@ class Tree : public Partition<T, kDims, kFma, kAssign> {
     return {s_.node_pool.template as<std::byte>() + static_cast<std::size_t>(number) * node_bytes(),
             s_.m};
   }
-  std::size_t node_bytes() const {
-    return kDims > 0 ? Node<T, 0>::bytes(kDims) : s_.node_bytes;
-  }
+  std::size_t node_bytes() const { return kDims > 0 ? Node<T, 0>::bytes(kDims) : s_.node_bytes; }
 
   struct Bucket {
     Slots at;
@@ -311,9 +309,8 @@ class Tree : public Partition<T, kDims, kFma, kAssign> {
   }
 
   // Does what the test of a node's slots says; true if a slot's largest D may differ.
-  HWY_INLINE bool apply(std::int32_t number, const T* HWY_RESTRICT sample,
-                        std::uint64_t can_change, std::uint64_t changes, std::uint64_t inner,
-                        SlotDistances& distances) {
+  HWY_INLINE bool apply(std::int32_t number, const T* HWY_RESTRICT sample, std::uint64_t can_change,
+                        std::uint64_t changes, std::uint64_t inner, SlotDistances& distances) {
     std::uint64_t read = changes;
     for (std::uint64_t rest = can_change & ~inner & ~read; rest != 0; rest &= rest - 1) {
       const auto at = node(number);
