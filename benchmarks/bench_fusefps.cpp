@@ -5,10 +5,10 @@
 //   bench_fusefps --serve CLOUD.npy K vanilla|bucket|fused START INDICES.npy
 //
 // A call is timed whole: validation with its pass for finite coordinates, allocation of the outputs
-// and of the sampler's memory. The second form writes the clouds as .npy and prints name and k of
-// each case. The third answers each line on standard input with the seconds of one call on one
-// thread, by the wall clock and of processor time, so that another program can time its own calls
-// in between.
+// and the copy of the points. The sampler's memory lives in the context and is warm but in the first
+// call. The second form writes the clouds as .npy and prints name and k of each case. The third
+// answers each line on standard input with the seconds of one call on one thread, by the wall clock
+// and of processor time, so that another program can time its own calls in between.
 //
 // The real scans are read below $RESEARCHKIT_DATA; without it scans of the same size are generated.
 #include <benchmark/benchmark.h>

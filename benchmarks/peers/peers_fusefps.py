@@ -5,8 +5,9 @@
 
 Both sides get the same clouds and start points and run on one thread. Their calls take turns, and the
 fastest call of each counts, in processor time: on one thread that is the time of an idle machine, and
-other work hardly moves it. Times by the wall clock are in the report as well. Ours includes the check
-for finite coordinates and its allocations; the peer is timed around the call into its compiled code.
+other work hardly moves it. Times by the wall clock are in the report as well. Ours is the
+whole call of the operator: the check for finite coordinates, the copy of the points and the outputs; the
+sampler's memory is kept by the context. The peer is timed around the call into its compiled code.
 The clouds are those of bench_fusefps: real scans where RESEARCHKIT_DATA names the data sets.
 """
 import argparse

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "researchkit/core/device.hpp"
+#include "researchkit/core/reuse_pool.hpp"
 #include "researchkit/core/workspace.hpp"
 
 namespace researchkit {
@@ -40,6 +41,8 @@ class Context {
   std::uint64_t seed() const { return state_->options.seed; }
   const ContextOptions& options() const { return state_->options; }
   Workspace& workspace() const { return state_->workspace; }
+  /// Working objects whose memory survives a call; unlike the workspace it may be used by threads.
+  ReusePool& reuse_pool() const { return state_->reuse_pool; }
 
   /// Tells the progress callback, if there is one.
   void report_progress(double fraction, std::string_view what) const {
@@ -52,6 +55,7 @@ class Context {
   struct State {
     ContextOptions options;
     mutable Workspace workspace;
+    mutable ReusePool reuse_pool;
   };
   std::shared_ptr<State> state_;
 };

@@ -6,7 +6,6 @@
 #include <concepts>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -254,23 +253,11 @@ void for_clouds(const Context& ctx, std::int64_t clouds, TaskOf&& task_of, Store
     };
     return work(i) > work(j);
   });
-  // Samplers keep their memory from cloud to cloud; each thread holds one at a time.
-  std::mutex guard;
-  std::vector<std::unique_ptr<FarthestPointSampler<Real>>> idle;
+  // Samplers keep their memory from cloud to cloud and from call to call.
   parallel_blocks(ctx, clouds, [&](std::int64_t i) {
     const std::int64_t b = order[static_cast<std::size_t>(i)];
-    std::unique_ptr<FarthestPointSampler<Real>> sampler;
-    {
-      const std::lock_guard lock(guard);
-      if (!idle.empty()) {
-        sampler = std::move(idle.back());
-        idle.pop_back();
-      }
-    }
-    if (!sampler) sampler = std::make_unique<FarthestPointSampler<Real>>();
+    const auto sampler = ctx.reuse_pool().take<FarthestPointSampler<Real>>();
     store(b, *sampler, tasks[static_cast<std::size_t>(b)]);
-    const std::lock_guard lock(guard);
-    idle.push_back(std::move(sampler));
   });
 }
 
