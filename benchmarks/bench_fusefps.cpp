@@ -79,7 +79,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 double plain_seconds(const std::string& name, const Tensor& points, std::int64_t k) {
   static std::map<std::string, double> known;
   constexpr double kMostUpdates = 6e9;
-  const double updates = static_cast<double>(points.size() / 3) * static_cast<double>(k);
+  const double updates = static_cast<double>(points.extent(0)) * static_cast<double>(k);
   if (updates > kMostUpdates) return 0;
   if (const auto found = known.find(name); found != known.end()) return found->second;
   const Context ctx({.threads = 1});
@@ -113,7 +113,7 @@ void bench_sampling(benchmark::State& state, const std::string& name, const Tens
   }
   seconds /= static_cast<double>(state.iterations());
   const std::int64_t clouds = call.points.extent(0);
-  const double samples = static_cast<double>(stats[1]);
+  const auto samples = static_cast<double>(stats[1]);
   const double bandwidth = machine_peak(threads).bandwidth_bytes_per_s;
   state.counters["n"] = static_cast<double>(call.points.extent(1));
   state.counters["k"] = static_cast<double>(k);
@@ -145,7 +145,7 @@ void bench_operator(benchmark::State& state, const Op& call, int threads) {
 
 void add_samplers(const std::string& name, const Tensor& points, std::int64_t k,
                   const std::vector<int>& thread_counts) {
-  const double updates = static_cast<double>(points.size() / 3) * static_cast<double>(k);
+  const double updates = static_cast<double>(points.extent(0)) * static_cast<double>(k);
   for (const int threads : thread_counts) {
     const std::string label = fmt::format("{}/threads:{}", name, threads);
     const auto add = [&]<Algorithm kAlgorithm>(std::integral_constant<Algorithm, kAlgorithm>) {
@@ -260,7 +260,7 @@ int serve(const std::vector<std::string>& arguments) {
   }
   const std::int64_t k = std::stoll(arguments[1]);
   const auto start = static_cast<std::int32_t>(std::stol(arguments[3]));
-  const auto algorithm = arguments[2];
+  const auto& algorithm = arguments[2];
   const std::vector<std::int32_t> indices =
       algorithm == "vanilla"  ? serve<Algorithm::vanilla>(points, k, start)
       : algorithm == "bucket" ? serve<Algorithm::bucket>(points, k, start)

@@ -274,7 +274,7 @@ void write_time_bars(const std::filesystem::path& file,
   Svg svg(kWidth, height);
   svg.add(R"(<text class="text" x="{}" y="26" font-size="15" font-weight="600">{}</text>)", 16,
           "Time for one scan (logarithmic)");
-  for (double decade = low; decade <= high; ++decade) {
+  for (int decade = static_cast<int>(low); decade <= static_cast<int>(high); ++decade) {
     const double seconds = std::pow(10.0, decade);
     svg.add(R"(<path class="grid" d="M{0:.1f} {1}V{2}"/>)", px(seconds), kTop - 6, bottom);
     svg.text(px(seconds), bottom + 18, "middle", "soft", show(seconds));

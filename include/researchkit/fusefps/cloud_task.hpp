@@ -271,7 +271,7 @@ struct SamplingCost {
   Cost plain(std::int64_t n, std::int64_t k, std::int64_t starts, bool coverage) const {
     const std::int64_t applied = coverage ? k : starts == k ? 0 : k - 1;
     const double updates = static_cast<double>(applied) * static_cast<double>(n);
-    const double among_starts = static_cast<double>(starts * (starts - 1) / 2);
+    const auto among_starts = 0.5 * static_cast<double>(starts * (starts - 1));
     return {(updates + among_starts) * distance_flops(), updates * (m + 2) * element_bytes, false};
   }
   /// Bucket samplers compute each distance at most once, and test at most `buckets` a step.

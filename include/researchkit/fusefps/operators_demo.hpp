@@ -55,7 +55,7 @@ struct LidarScan {
 };
 
 static_assert(OperatorStruct<LidarScan>);
-inline auto lidar_scan(const Context& ctx, LidarScan op) { return run(ctx, std::move(op)); }
+inline auto lidar_scan(const Context& ctx, LidarScan op) { return run(ctx, op); }
 
 /// Surface samples of an object or a room; see generate_primitives_cloud.
 struct PrimitivesCloud {
@@ -90,8 +90,6 @@ struct PrimitivesCloud {
 };
 
 static_assert(OperatorStruct<PrimitivesCloud>);
-inline auto primitives_cloud(const Context& ctx, PrimitivesCloud op) {
-  return run(ctx, std::move(op));
-}
+inline auto primitives_cloud(const Context& ctx, PrimitivesCloud op) { return run(ctx, op); }
 
 }  // namespace researchkit::fusefps

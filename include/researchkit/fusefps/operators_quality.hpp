@@ -228,7 +228,7 @@ struct FpsAcceleratorModel {
 
 static_assert(OperatorStruct<FpsAcceleratorModel>);
 inline auto fps_accelerator_model(const Context& ctx, FpsAcceleratorModel op) {
-  return run(ctx, std::move(op));
+  return run(ctx, op);
 }
 
 }  // namespace researchkit::fusefps
