@@ -127,7 +127,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 /// The instantiation whose dtypes are those of the inputs. If none has them all, the one that has
 /// the first input's: binding then blames the input that differs.
 const Variant& Operator::variant_for(const Arguments& arguments) const {
-  const Variant* nearest = nullptr;
+  const Variant* nearest = &variants_.front();
   for (const auto& [name, tensor] : arguments.inputs) {
     std::string accepted;
     bool known = false, fits_one = false;
