@@ -47,7 +47,8 @@ TensorMap claim(const Schema& schema, const ArgumentSpec& spec, const TensorMap&
     for (int i = 0; take(spec.name + "_" + std::to_string(i), std::to_string(i)); ++i) {
     }
   } else {
-    const TensorMap unclaimed = rest;  // maps come last and take what starts with their prefix
+    // Maps come last and take what starts with their prefix. A copy, since take() removes from rest.
+    const TensorMap unclaimed = rest;  // NOLINT(performance-unnecessary-copy-initialization)
     for (const auto& [name, tensor] : unclaimed) {
       if (name.starts_with(spec.prefix)) take(name, name.substr(spec.prefix.size()));
     }

@@ -145,9 +145,8 @@ class HeaderParser {
            printable(descr));
     }
     header.dtype = *dtype;
-    const bool big = order == '>', little = order == '<';
-    header.swapped =
-        size_of(*dtype) > 1 && (std::endian::native == std::endian::little ? big : little);
+    constexpr char kOtherOrder = std::endian::native == std::endian::little ? '>' : '<';
+    header.swapped = size_of(*dtype) > 1 && order == kOtherOrder;
   }
 
   std::string_view text_, name_;
