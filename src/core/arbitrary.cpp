@@ -147,7 +147,7 @@ Tensor Arbitrary::draw_tensor(const ArgumentSpec& spec) {
   }
   Tensor tensor(spec.dtype, shape);
   const auto [low, high] = integers_in(spec.interval, sizes, 0, 3);
-  const auto fill = [&, low = low, high = high]<class T>(T) {
+  visit_dtype(spec.dtype, [&, low = low, high = high]<class T>(T) {
     T previous{};
     for (T& value : tensor.values<T>()) {
       if constexpr (std::is_floating_point_v<T>) {
@@ -157,26 +157,7 @@ Tensor Arbitrary::draw_tensor(const ArgumentSpec& spec) {
       }
       previous = value;
     }
-  };
-  switch (spec.dtype) {
-    case DType::f32:
-      fill(float{});
-      break;
-    case DType::f64:
-      fill(double{});
-      break;
-    case DType::i32:
-      fill(std::int32_t{});
-      break;
-    case DType::i64:
-      fill(std::int64_t{});
-      break;
-    case DType::u8:
-      fill(std::uint8_t{});
-      break;
-    default:
-      break;
-  }
+  });
   return tensor;
 }
 

@@ -13,6 +13,7 @@
 #include "src/core/blas_vendor.hpp"
 
 // The Fortran interface, which every BLAS has; integers of 32 bits.
+// NOLINTBEGIN(readability-identifier-naming)
 extern "C" {
 void sgemm_(const char* trans_a, const char* trans_b, const int* m, const int* n, const int* k,
             const float* alpha, const float* a, const int* lda, const float* b, const int* ldb,
@@ -21,6 +22,7 @@ void dgemm_(const char* trans_a, const char* trans_b, const int* m, const int* n
             const double* alpha, const double* a, const int* lda, const double* b, const int* ldb,
             const double* beta, double* c, const int* ldc);
 }
+// NOLINTEND(readability-identifier-naming)
 
 namespace researchkit {
 namespace {

@@ -7,6 +7,7 @@
 #include "researchkit/core/blas.hpp"
 
 // What only one BLAS library has. Weak: the address is null where another one is linked.
+// Names of other libraries: NOLINTBEGIN(readability-identifier-naming)
 extern "C" {
 [[gnu::weak]] void openblas_set_num_threads(int threads);
 [[gnu::weak]] int openblas_get_num_threads(void);
@@ -17,6 +18,7 @@ extern "C" {
 [[gnu::weak]] void bli_thread_set_num_threads(std::int64_t threads);
 [[gnu::weak]] const char* bli_info_get_version_str(void);
 }
+// NOLINTEND(readability-identifier-naming)
 
 namespace researchkit {
 namespace {
@@ -24,7 +26,7 @@ namespace {
 /// The word after `name` in `text`, "0.3.21" of "OpenBLAS 0.3.21 NO_LAPACKE".
 std::string word_after(std::string_view text, std::string_view name) {
   const auto at = text.find(name);
-  if (at == text.npos) return "";
+  if (at == std::string_view::npos) return "";
   text.remove_prefix(at + name.size());
   while (text.starts_with(' ')) text.remove_prefix(1);
   return std::string(text.substr(0, text.find(' ')));

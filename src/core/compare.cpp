@@ -57,25 +57,13 @@ std::optional<std::string> difference(const Tensor& got, const Tensor& want,
                        to_string(got.shape()), to_string(want.dtype()), to_string(want.shape()));
   }
   const Tensor a = got.contiguous(), b = want.contiguous();
-  switch (want.dtype()) {
-    case DType::f32:
-      return compare<float>(a, b, tolerance);
-    case DType::f64:
-      return compare<double>(a, b, tolerance);
-    case DType::i32:
-      return compare<std::int32_t>(a, b, tolerance);
-    case DType::i64:
-      return compare<std::int64_t>(a, b, tolerance);
-    case DType::u8:
-      return compare<std::uint8_t>(a, b, tolerance);
-    case DType::boolean:
-      return compare<bool>(a, b, tolerance);
-    case DType::f16:
-    case DType::bf16:
-      break;
+  std::optional<std::string> words;
+  const bool compared =
+      visit_dtype(want.dtype(), [&]<class T>(T) { words = compare<T>(a, b, tolerance); });
+  if (!compared && a.bytes() != 0 && std::memcmp(a.data(), b.data(), a.bytes()) != 0) {
+    return "the bits differ";
   }
-  if (a.bytes() != 0 && std::memcmp(a.data(), b.data(), a.bytes()) != 0) return "the bits differ";
-  return std::nullopt;
+  return words;
 }
 
 }  // namespace researchkit

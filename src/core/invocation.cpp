@@ -222,41 +222,25 @@ void Invocation::check_values() const {
       if (!tensor.device().is_host()) continue;
       std::int64_t bad = -1;
       std::string wanted = "finite values", got;
-      const auto search = [&, &tensor = tensor]<class T>(T) {
-        bad = find_bad<T>(tensor, [&](T value) {
-          if constexpr (std::is_floating_point_v<T>) {
-            return !std::isfinite(value);
-          } else {
-            return !spec.interval->contains(static_cast<std::int64_t>(value), symbols_);
-          }
-        });
-        if (bad >= 0)
-          got = fmt::format("{}", static_cast<const T*>(tensor.contiguous().data())[bad]);
-      };
       if (spec.interval) {
         const std::string symbols = symbols_.explain(spec.interval->text());
-        wanted = fmt::format("values in {}{}{}", spec.interval->text(),
-                             symbols.empty() ? "" : " with ", symbols);
+        wanted = fmt::format("{}values in {}{}{}", spec.finite ? "finite " : "",
+                             spec.interval->text(), symbols.empty() ? "" : " with ", symbols);
       }
-      switch (spec.dtype) {
-        case DType::f32:
-          search(float{});
-          break;
-        case DType::f64:
-          search(double{});
-          break;
-        case DType::i32:
-          search(std::int32_t{});
-          break;
-        case DType::i64:
-          search(std::int64_t{});
-          break;
-        case DType::u8:
-          search(std::uint8_t{});
-          break;
-        default:
-          break;
-      }
+      visit_dtype(spec.dtype, [&, &tensor = tensor]<class T>(T) {
+        bad = find_bad<T>(tensor, [&](T value) {
+          if constexpr (std::is_floating_point_v<T>) {
+            if (spec.finite && !std::isfinite(value)) return true;
+            return spec.interval && !spec.interval->contains(static_cast<double>(value), symbols_);
+          } else {
+            return spec.interval &&
+                   !spec.interval->contains(static_cast<std::int64_t>(value), symbols_);
+          }
+        });
+        if (bad >= 0) {
+          got = fmt::format("{}", static_cast<const T*>(tensor.contiguous().data())[bad]);
+        }
+      });
       if (bad >= 0) {
         refuse(argument.label(key), wanted,
                fmt::format("{} at {}", got, position_text(tensor.shape(), bad)));

@@ -238,7 +238,7 @@ Tensor described_tensor(const json& description, std::uint64_t seed) {
   if (!description.contains("values") && !description.contains("fill")) {
     return Arbitrary(schema, seed, 1).call.inputs.at("x");
   }
-  const auto fill = [&]<class T>(T) {
+  const bool has_values = visit_dtype(*dtype, [&]<class T>(T) {
     const auto entries = tensor.values<T>();
     for (std::size_t i = 0; i < entries.size(); ++i) {
       const json& value =
@@ -249,26 +249,8 @@ Tensor described_tensor(const json& description, std::uint64_t seed) {
         entries[i] = static_cast<T>(value.get<std::int64_t>());
       }
     }
-  };
-  switch (*dtype) {
-    case DType::f32:
-      fill(float{});
-      break;
-    case DType::f64:
-      fill(double{});
-      break;
-    case DType::i32:
-      fill(std::int32_t{});
-      break;
-    case DType::i64:
-      fill(std::int64_t{});
-      break;
-    case DType::u8:
-      fill(std::uint8_t{});
-      break;
-    default:
-      throw Error(fmt::format("a bad call holds a tensor of {}", to_string(*dtype)));
-  }
+  });
+  if (!has_values) throw Error(fmt::format("a bad call holds a tensor of {}", to_string(*dtype)));
   return tensor;
 }
 

@@ -30,7 +30,7 @@ struct Affine {
   void describe(Description& io) {
     io.dimension("d", "[1, 8]", "columns");
     io.input(x, "x", "n d", "rows", {.finite = true});
-    io.input(bias, "bias", "d", "added to each row, nothing when absent");
+    io.input(bias, "bias", "d", "added to each row, nothing when absent", {.in = "[-100, 100)"});
     io.output(y, "y", "n d", "the result");
     io.output(total, "total", "", "sum of y", {.when = "return_total"});
     io.attribute(alpha, "alpha", "factor", {.in = "(0, 2]"});
@@ -330,6 +330,9 @@ TEST_CASE("illegal calls are refused in the operator's name before an output is 
   CHECK(refusal("bias", [&] {
           call({.inputs = {{"x", x}, {"bias", Tensor(DType::f64, {2})}}});
         }).find("float32") != std::string::npos);
+  CHECK(refusal("bias", [&] {
+          call({.inputs = {{"x", x}, {"bias", Tensor::from<float>({1, 100}, {2})}}});
+        }) == "test.affine: argument 'bias': wanted values in [-100, 100), got 100 at [1]");
   CHECK(refusal("z", [&] {
           call({.inputs = {{"x", x}, {"z", x}}});
         }).find("inputs x, bias") != std::string::npos);

@@ -17,7 +17,7 @@ namespace researchkit {
 
 /// What may be said of an input beside name, shape and meaning.
 struct InputRules {
-  std::string_view in = {};  ///< legal values of an integer tensor: "[0, n)"
+  std::string_view in = {};  ///< legal values of every entry: "[0, n)"
   bool finite = false;       ///< NaN and infinities are refused
   bool contiguous = false;   ///< a strided tensor is copied to row-major memory before the run
 };

@@ -99,4 +99,30 @@ struct DTypeOf<BFloat16> : std::integral_constant<DType, DType::bf16> {};
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<std::remove_cv_t<T>>::value;
 
+/// Calls `body(T{})` with the C++ type that `dtype` stores, and returns true; returns false, without a
+/// call, for the storage formats f16 and bf16, which have no arithmetic.
+///
+///     visit_dtype(tensor.dtype(), [&]<class T>(T) { fill(tensor.values<T>()); });
+template <class Body>
+constexpr bool visit_dtype(DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::f32:
+      return body(float{}), true;
+    case DType::f64:
+      return body(double{}), true;
+    case DType::i32:
+      return body(std::int32_t{}), true;
+    case DType::i64:
+      return body(std::int64_t{}), true;
+    case DType::u8:
+      return body(std::uint8_t{}), true;
+    case DType::boolean:
+      return body(bool{}), true;
+    case DType::f16:
+    case DType::bf16:
+      break;
+  }
+  return false;
+}
+
 }  // namespace researchkit

@@ -37,7 +37,7 @@ struct ArgumentSpec {
   std::string prefix;               // maps: what stands before an entry's name in a call
   std::optional<Expression> count;  // lists of outputs: how many
 
-  // Inputs of integers, and attributes.
+  // Inputs (every entry) and attributes.
   std::optional<Interval> interval;
 
   // Attributes.

@@ -195,7 +195,7 @@ class Tree : public Partition<T, kDims, kFma, kAssign> {
       using TI = hn::TFromD<DI>;
       const auto wanted = hn::Set(DI(), static_cast<TI>(slot));
       for (int i = 0; i < kCount; ++i) {
-        const auto lanes = hn::Iota(DI(), static_cast<TI>(i * static_cast<int>(kLanes)));
+        const auto lanes = hn::Iota(DI(), static_cast<TI>(i) * static_cast<TI>(kLanes));
         values[i] = hn::IfThenElse(hn::RebindMask(D(), hn::Eq(lanes, wanted)),
                                    hn::Set(D(), distance), values[i]);
       }

@@ -82,8 +82,9 @@ class HeaderParser {
   std::string_view string() {
     skip_space();
     const char quote = at_ < text_.size() ? text_[at_] : '\0';
-    const auto end = quote == '\'' || quote == '"' ? text_.find(quote, at_ + 1) : text_.npos;
-    if (end == text_.npos) {
+    const auto end =
+        quote == '\'' || quote == '"' ? text_.find(quote, at_ + 1) : std::string_view::npos;
+    if (end == std::string_view::npos) {
       fail(name_, "header: wanted a string at '{}'", printable(text_.substr(at_), 20));
     }
     const auto content = text_.substr(at_ + 1, end - at_ - 1);

@@ -73,7 +73,7 @@ void apply_zip64(Bytes extra, std::uint64_t& unpacked, std::uint64_t& packed, st
                  std::string_view file) {
   if (unpacked != kInZip64 && packed != kInZip64 && offset != kInZip64) return;
   while (extra.size() >= 4) {
-    const auto tag = load<std::uint16_t>(&extra[0]);
+    const auto tag = load<std::uint16_t>(extra.data());
     const std::size_t size = load<std::uint16_t>(&extra[2]);
     if (size > extra.size() - 4) break;
     Bytes field = extra.subspan(4, size);
