@@ -51,6 +51,11 @@ void check_schema(const Schema& schema) {
   for (const ArgumentSpec& argument : schema.arguments) {
     const ArgumentSpec* flag = schema.find(argument.when);
     const ArgumentSpec* map = schema.find(argument.like);
+    if (argument.kind == ArgumentKind::output && argument.any_rank() &&
+        (map == nullptr || map->kind != ArgumentKind::input || map->arity != Arity::single)) {
+      throw Error(fmt::format("{}: '{}' says no input that it is like", schema.operator_name,
+                              argument.name));
+    }
     const bool flag_is_bool = flag != nullptr && flag->kind == ArgumentKind::attribute &&
                               flag->type == AttributeType::boolean;
     if (!argument.when.empty() && !flag_is_bool) {
@@ -289,6 +294,8 @@ void Invocation::place_outputs() {
       for (const auto& [key, tensor] : argument_named(spec.like).tensors) {
         shapes.emplace_back(key, tensor.shape());
       }
+    } else if (spec.any_rank()) {
+      shapes.emplace_back("", argument_named(spec.like).tensors.at("").shape());
     } else {
       Shape shape;
       for (const Expression& expression : spec.shape) {
