@@ -1,5 +1,6 @@
 #include "researchkit/core/registry.hpp"
 #include "researchkit/fusefps/operators.hpp"
+#include "researchkit/graph/operators.hpp"
 
 namespace researchkit {
 
@@ -7,6 +8,7 @@ const Registry& default_registry() {
   static const Registry registry = [] {
     Registry all;
     fusefps::register_fusefps(all);
+    graph::register_graph(all);
     return all;
   }();
   return registry;
