@@ -350,7 +350,9 @@ void Invocation::check_overlap() const {
         for (const auto& [other_key, other] : arguments_[j].tensors) {
           if (j == i && other_key == key) continue;
           const auto [other_low, other_high] = other.byte_range();
-          if (low < other_high && other_low < high) {
+          // An empty tensor occupies nothing, wherever it points.
+          const bool both_occupy = low < high && other_low < other_high;
+          if (both_occupy && low < other_high && other_low < high) {
             refuse(output.label(key), "memory of its own",
                    fmt::format("memory that overlaps '{}'", arguments_[j].label(other_key)));
           }
