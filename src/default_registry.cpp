@@ -1,6 +1,7 @@
 #include "researchkit/core/registry.hpp"
 #include "researchkit/fusefps/operators.hpp"
 #include "researchkit/graph/operators.hpp"
+#include "researchkit/nfgnn/operators.hpp"
 
 namespace researchkit {
 
@@ -9,6 +10,7 @@ const Registry& default_registry() {
     Registry all;
     fusefps::register_fusefps(all);
     graph::register_graph(all);
+    nfgnn::register_nfgnn(all);
     return all;
   }();
   return registry;

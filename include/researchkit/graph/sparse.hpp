@@ -24,15 +24,15 @@ struct TransposedCsr {
 
 namespace kernels {
 
-/// y = alpha A x + beta z, row-major: x [columns, d], z and y [rows, d], with rows `stride` apart.
+/// y = alpha A x + beta z - subtract, row-major: x [columns, d], the others [rows, d].
 ///
 /// Each row is summed in the stored order of its entries, each column of x in a vector lane of its
 /// own, so the result depends neither on threads nor on the instruction set. With beta = 0, `z` is
-/// not read and may be null. Memory traffic: the CSR and y once, each x row from cache or memory
+/// not read and may be null; so may `subtract`. y may be z or `subtract`, but not x. Memory traffic: the CSR and y once, each x row from cache or memory
 /// once per entry. No workspace.
 template <class Real, class Index>
 void spmm(const Context& ctx, const CsrView<Real, Index>& a, Real alpha, const Real* x,
-          std::int64_t d, Real beta, const Real* z, Real* y);
+          std::int64_t d, Real beta, const Real* z, Real* y, const Real* subtract = nullptr);
 
 /// values[e] = alpha <u_i, v_j> for every entry e = (i, j); u [rows, d], v [columns, d]. Dot products
 /// are interleaved_dot.

@@ -1,4 +1,4 @@
-// Sparse times dense, y = alpha A x + beta z.
+// Sparse times dense, y = alpha A x + beta z - subtract.
 //
 // Vector lanes run across the columns of x and the sum of a row stays in registers: four vectors for
 // wide x, one for the next columns, then the largest powers of two that are left, all of the latter
@@ -26,15 +26,17 @@ template <class Real>
 struct Axpby {
   Real alpha, beta;
   const Real* z;
+  const Real* subtract;
 };
 
-/// alpha sum + beta z, as the reference rounds it.
+/// alpha sum + beta z - subtract, in this order.
 template <class D, class V, class Real>
 V finish(D d, V sum, const Axpby<Real>& axpby, std::int64_t at) {
   if (axpby.alpha != Real(1)) sum = hn::Mul(hn::Set(d, axpby.alpha), sum);
   if (axpby.beta != Real(0)) {
     sum = hn::Add(sum, hn::Mul(hn::Set(d, axpby.beta), hn::LoadU(d, axpby.z + at)));
   }
+  if (axpby.subtract != nullptr) sum = hn::Sub(sum, hn::LoadU(d, axpby.subtract + at));
   return sum;
 }
 
@@ -138,10 +140,10 @@ void spmm_rows(const CsrView<Real, Index>& a, const Axpby<Real>& axpby, const Re
   }
 }
 
-#define RESEARCHKIT_SPMM(name, Real, Index)                                                      \
-  void name(const CsrView<Real, Index>& a, Real alpha, const Real* x, std::int64_t d, Real beta, \
-            const Real* z, std::int64_t begin, std::int64_t end, Real* y) {                      \
-    spmm_rows<Real, Index>(a, {alpha, beta, z}, x, d, begin, end, y);                            \
+#define RESEARCHKIT_SPMM(name, Real, Index)                                                       \
+  void name(const CsrView<Real, Index>& a, Real alpha, const Real* x, std::int64_t d, Real beta,  \
+            const Real* z, const Real* subtract, std::int64_t begin, std::int64_t end, Real* y) { \
+    spmm_rows<Real, Index>(a, {alpha, beta, z, subtract}, x, d, begin, end, y);                   \
   }
 RESEARCHKIT_SPMM(spmm_f32_i32, float, std::int32_t)
 RESEARCHKIT_SPMM(spmm_f32_i64, float, std::int64_t)
@@ -164,17 +166,18 @@ HWY_EXPORT(spmm_f64_i64);
 
 namespace kernels {
 
-#define RESEARCHKIT_SPMM(name, Real, Index)                                                  \
-  template <>                                                                                \
-  void spmm<Real, Index>(const Context& ctx, const CsrView<Real, Index>& a, Real alpha,      \
-                         const Real* x, std::int64_t d, Real beta, const Real* z, Real* y) { \
-    initialize_simd();                                                                       \
-    using namespace detail;                                                                  \
-    if (d == 0) return;                                                                      \
-    const auto rows = HWY_DYNAMIC_DISPATCH(name);                                            \
-    for_row_pieces(ctx, a.indptr, a.rows, d, [&](std::int64_t begin, std::int64_t end) {     \
-      rows(a, alpha, x, d, beta, z, begin, end, y);                                          \
-    });                                                                                      \
+#define RESEARCHKIT_SPMM(name, Real, Index)                                                \
+  template <>                                                                              \
+  void spmm<Real, Index>(const Context& ctx, const CsrView<Real, Index>& a, Real alpha,    \
+                         const Real* x, std::int64_t d, Real beta, const Real* z, Real* y, \
+                         const Real* subtract) {                                           \
+    initialize_simd();                                                                     \
+    using namespace detail;                                                                \
+    if (d == 0) return;                                                                    \
+    const auto rows = HWY_DYNAMIC_DISPATCH(name);                                          \
+    for_row_pieces(ctx, a.indptr, a.rows, d, [&](std::int64_t begin, std::int64_t end) {   \
+      rows(a, alpha, x, d, beta, z, subtract, begin, end, y);                              \
+    });                                                                                    \
   }
 RESEARCHKIT_SPMM(spmm_f32_i32, float, std::int32_t)
 RESEARCHKIT_SPMM(spmm_f32_i64, float, std::int64_t)
