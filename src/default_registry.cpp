@@ -2,6 +2,7 @@
 #include "researchkit/fusefps/operators.hpp"
 #include "researchkit/graph/operators.hpp"
 #include "researchkit/nfgnn/operators.hpp"
+#include "researchkit/nn/operators.hpp"
 
 namespace researchkit {
 
@@ -11,6 +12,7 @@ const Registry& default_registry() {
     fusefps::register_fusefps(all);
     graph::register_graph(all);
     nfgnn::register_nfgnn(all);
+    nn::register_nn(all);
     return all;
   }();
   return registry;
