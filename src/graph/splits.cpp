@@ -76,11 +76,9 @@ Split uniform_split(std::int64_t nodes, double train, double validation, std::ui
 
 double majority_accuracy(std::span<const std::int32_t> labels, std::int64_t classes,
                          const Split& split, Role role) {
-  std::vector<std::int64_t> trained(static_cast<std::size_t>(classes));
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    if (split[i] == Role::train) ++trained[static_cast<std::size_t>(labels[i])];
-  }
-  const auto answer = std::max_element(trained.begin(), trained.end()) - trained.begin();
+  std::vector<std::int64_t> members(static_cast<std::size_t>(classes));
+  for (const std::int32_t label : labels) ++members[static_cast<std::size_t>(label)];
+  const auto answer = std::max_element(members.begin(), members.end()) - members.begin();
   std::int64_t asked = 0, right = 0;
   for (std::size_t i = 0; i < labels.size(); ++i) {
     if (split[i] != role) continue;

@@ -158,6 +158,8 @@ TEST_CASE("a balanced split takes as many of each class, all of a small one, and
   CHECK(std::count(split.begin(), split.end(), Role::validation) == 37);
   CHECK(split == balanced_split(labels, 5, 0.6, 0.2, 7));
   CHECK(split != balanced_split(labels, 5, 0.6, 0.2, 8));
+  // 79 of the 98 nodes that are not for training are of the largest class.
+  CHECK(std::fabs(majority_accuracy(labels, 5, split, Role::test) - 79. / 98) < 0.1);
   const Split plain = uniform_split(11, 0.5, 0.25, 1);
   CHECK(std::count(plain.begin(), plain.end(), Role::train) == 5);
   CHECK(std::count(plain.begin(), plain.end(), Role::validation) == 2);

@@ -16,7 +16,7 @@ Split balanced_split(std::span<const std::int32_t> labels, std::int64_t classes,
 /// A uniform random split with floor(train n) and floor(validation n) nodes, the rest for testing.
 Split uniform_split(std::int64_t nodes, double train, double validation, std::uint64_t seed);
 
-/// The accuracy on `role` of always answering the class that is most frequent in training.
+/// The accuracy on `role` of always answering the class that most nodes of the data set have.
 double majority_accuracy(std::span<const std::int32_t> labels, std::int64_t classes,
                          const Split& split, Role role);
 
