@@ -74,7 +74,7 @@ Case filter_case(const Context& ctx, const graph::NodeDataset& data) {
       indices(a.indices().data(), {a.entries()});
   const In<float, 1> values(a.values().data(), {a.entries()});
   return {[=] {
-            static_cast<void>(w.size());  // keeps the memory of `projections`
+            static_cast<void>(w.size() + a.entries());  // captured: the views are theirs
             const auto forward = nfgnn::node_oriented_filter(
                 ctx, nfgnn::NodeOrientedFilter<float, std::int32_t>{.indptr = indptr,
                                                                     .indices = indices,

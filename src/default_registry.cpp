@@ -1,3 +1,4 @@
+#include "researchkit/bikt/operators.hpp"
 #include "researchkit/core/registry.hpp"
 #include "researchkit/fusefps/operators.hpp"
 #include "researchkit/graph/operators.hpp"
@@ -9,6 +10,7 @@ namespace researchkit {
 const Registry& default_registry() {
   static const Registry registry = [] {
     Registry all;
+    bikt::register_bikt(all);
     fusefps::register_fusefps(all);
     graph::register_graph(all);
     nfgnn::register_nfgnn(all);
