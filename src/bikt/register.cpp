@@ -19,6 +19,7 @@ void register_bikt(Registry& registry) {
   registry.add<DerivedForwardBackward>();
   registry.add<FagcnAggregate>();
   registry.add<FagcnAggregateBackward>();
+  registry.add<BiktHost>();
 }
 
 }  // namespace researchkit::bikt

@@ -2,6 +2,7 @@
 
 // The operators of this namespace and their free functions.
 #include "researchkit/bikt/operators_fagcn.hpp"
+#include "researchkit/bikt/operators_host.hpp"
 #include "researchkit/bikt/operators_layers.hpp"
 #include "researchkit/bikt/operators_prototypes.hpp"
 #include "researchkit/bikt/operators_transfer.hpp"
