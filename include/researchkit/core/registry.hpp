@@ -50,7 +50,7 @@ struct Variant {
 class PreparedCall {
  public:
   void execute(detail::Path path = detail::Path::run) { call_->execute(path); }
-  Cost cost() const { return call_->cost(); }
+  Cost cost() { return call_->cost(); }
   /// The outputs, cut to their true extents.
   TensorMap outputs() const { return call_->outputs(); }
 
@@ -85,6 +85,8 @@ class Operator {
   /// Floating-point operations that the plain loops do in this call (its real inputs must be
   /// float64); nothing for operators that are not templates over Real.
   std::optional<double> count_flops(const Context& ctx, const Arguments& arguments) const;
+  /// Whether calls with tensors on `device` can run.
+  bool runs_on(Device device) const;
   /// How far run() may be from reference().
   const Tolerance& tolerance() const { return tolerance_; }
   /// Makes a random call legal; does nothing for an operator without `arbitrary`.

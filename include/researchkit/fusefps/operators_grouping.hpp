@@ -159,7 +159,7 @@ struct BallQuery {
     io.input(queries, "queries", "b m d", "centres", {.finite = true});
     io.input(points, "points", "b n d", "coordinates; those of points in use are finite");
     io.input(lengths, "lengths", "b", "points used of each cloud, all when absent",
-             {.in = "[0, n]"});
+             {.in = "[0, n]", .host = true});
     io.output(indices, "indices", "b m max_neighbors", "points found, ascending");
     io.output(counts, "counts", "b m", "points found, at most max_neighbors");
     io.attribute(radius, "radius", "only points nearer than this", {.in = "(0, inf)"});
@@ -235,7 +235,7 @@ struct KnnQuery {
     io.input(queries, "queries", "b m d", "centres", {.finite = true});
     io.input(points, "points", "b n d", "coordinates; those of points in use are finite");
     io.input(lengths, "lengths", "b", "points used of each cloud, all when absent",
-             {.in = "[0, n]"});
+             {.in = "[0, n]", .host = true});
     io.output(indices, "indices", "b m k", "nearest points, near ones first, then -1");
     io.output(distances, "distances", "b m k", "their squared distances, then infinity");
     io.attribute(k, "k", "points wanted of each query; at most n without lengths",

@@ -30,7 +30,7 @@ struct CoverageMetrics {
     io.dimension("d", "[1, 4096]", "columns of a point");
     io.input(points, "points", "b n d", "coordinates, finite where they enter the distance");
     io.input(indices, "indices", "b k", "samples, at least one of each cloud; -1: none",
-             {.in = "[-1, n)"});
+             {.in = "[-1, n)", .host = true});
     io.output(metrics, "metrics", "b 4", "radius, mean, rms, gap (infinity for one sample)");
     io.attribute(distance_dims, "distance_dims", "leading columns that enter the distance; 0: all",
                  {.in = "[0, d]"});

@@ -48,17 +48,18 @@ struct RaggedFarthestPointSample {
   void describe(Description& io) {
     io.dimension("d", "[1, 4096]", "columns of a point");
     io.input(points, "points", "p d", "coordinates, finite");
-    io.input(offsets, "offsets", "b+1", "where clouds begin: ascending from 0 to p");
+    io.input(offsets, "offsets", "b+1", "where clouds begin: ascending from 0 to p",
+             {.host = true});
     io.input(num_samples, "num_samples", "b", "points to choose from each cloud",
-             {.in = "[0, inf)"});
+             {.in = "[0, inf)", .host = true});
     io.input(start_index, "start_index", "b", "first choice of each cloud; -1 where none is wanted",
-             {.in = "[-1, p)"});
+             {.in = "[-1, p)", .host = true});
     io.extent(total, "total", "wanted", "samples of all clouds");
     io.output(indices, "indices", "total", "chosen points, cloud by cloud", {.contiguous = true});
     io.output(distances, "distances", "total",
               "squared distance to the earlier choices when chosen", {.contiguous = true});
     io.output(sample_offsets, "sample_offsets", "b+1", "where the samples of each cloud begin");
-    io.output(stats, "stats", "b 16", "counters of the work done");
+    io.output(stats, "stats", "b 16", "counters of the work done", {.host = true});
     io.attribute(algorithm, "algorithm", "how the points are found");
     io.attribute(index_base, "index_base", "what indices and start_index count from");
     io.attribute(k, "k", "points to choose from each cloud; -1: not given", {.in = "[-1, inf)"});
