@@ -229,7 +229,8 @@ struct FarthestPointSampling {
     if (kAlgorithm == Algorithm::fused) attributes.erase("split_rule");
   }
 
- private:
+  // ---- what every path of the operator reads
+
   std::int64_t clouds() const { return points.extent(0); }
   std::int64_t m() const { return distance_dims > 0 ? distance_dims : points.extent(2); }
 
@@ -286,6 +287,7 @@ struct FarthestPointSampling {
     return task;
   }
 
+ private:
   detail::CloudResult<Real> result_of(std::int64_t b) const {
     const auto row = [&](const auto& view) {
       using Element = typename std::remove_reference_t<decltype(view)>::element_type;

@@ -19,6 +19,7 @@
 #define RESEARCHKIT_KERNEL static
 #define RESEARCHKIT_DEVICE_FUNCTION
 #define RESEARCHKIT_DEVICE on_emulator
+#define RESEARCHKIT_UNROLL
 
 namespace researchkit::emulator {
 

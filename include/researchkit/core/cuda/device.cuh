@@ -6,6 +6,7 @@
 //
 //   RESEARCHKIT_KERNEL void f(...)   a kernel; launched by launch() of core/cuda/launch.hpp
 //   RESEARCHKIT_DEVICE_FUNCTION      a function that kernels call
+//   RESEARCHKIT_UNROLL               before a loop whose trip count is a constant
 //   RESEARCHKIT_DEVICE               the namespace of this compilation's kernels: `on_cuda`, or
 //                                    `on_emulator`
 //   block_index() block_count() block_threads() thread_index() lane() warp_index()

@@ -7,6 +7,7 @@
 #define RESEARCHKIT_KERNEL static __global__
 #define RESEARCHKIT_DEVICE_FUNCTION __device__
 #define RESEARCHKIT_DEVICE on_cuda
+#define RESEARCHKIT_UNROLL _Pragma("unroll")
 
 namespace researchkit::device {
 
