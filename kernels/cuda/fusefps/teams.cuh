@@ -46,8 +46,8 @@ RESEARCHKIT_DEVICE_FUNCTION Candidate<Real> warp_farthest(const Candidate<Real>&
   const auto key = distance_key(own.distance);
   const bool is_top = key == warp_largest(key);
   const auto inverse = ~static_cast<std::uint32_t>(own.tie);
-  const bool wins = is_top && inverse == warp_max(is_top ? inverse : 0U);
-  const std::uint32_t winners = ballot(wins);
+  const std::uint32_t first = warp_max(is_top ? inverse : 0U);
+  const std::uint32_t winners = ballot(is_top && inverse == first);
   const int from = population_count((winners & (~winners + 1)) - 1);
   Candidate<Real> best;
   best.distance = shuffle(own.distance, from);

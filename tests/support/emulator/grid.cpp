@@ -144,6 +144,7 @@ void Cluster::run(std::string_view kernel, const GridShape& shape, std::int64_t 
                        first_block + number / shape.block_threads,
                        shape.blocks};
     thread.state = State::ready;
+    thread.combine = nullptr;
     thread.fiber.start(
         [](void* self) {
           auto& cluster = *static_cast<Cluster*>(self);
