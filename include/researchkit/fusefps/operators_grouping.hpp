@@ -63,7 +63,7 @@ struct GatherPointsBackward {
              "the rows that were gathered from: only their number "
              "matters");
     io.input(indices, "indices", "b k", "which rows were gathered",
-             {.in = "[-1, n)", .contiguous = true});
+             {.in = "[-1, n)", .contiguous = true, .host = true});
     io.input(d_gathered, "d_gathered", "b k c", "gradient of gathered", {.contiguous = true});
     io.output(d_features, "d_features", "b n c", "gradient of features", {.contiguous = true});
   }
@@ -201,7 +201,6 @@ struct BallQuery {
     }
   }
 
- private:
   std::int64_t points_of(std::int64_t b) const {
     return lengths ? (*lengths)(b) : points.extent(1);
   }
@@ -284,7 +283,6 @@ struct KnnQuery {
     random.sizes.set("k", std::get<std::int64_t>(random.call.attributes["k"]));
   }
 
- private:
   std::int64_t points_of(std::int64_t b) const {
     return lengths ? (*lengths)(b) : points.extent(1);
   }

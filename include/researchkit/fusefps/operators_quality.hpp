@@ -81,12 +81,12 @@ struct CoverageMetrics {
     }
   }
 
+  std::int64_t m() const { return distance_dims > 0 ? distance_dims : points.extent(2); }
+
  private:
   struct Sums {
     double largest = 0, sum = 0, sum_of_roots = 0;
   };
-
-  std::int64_t m() const { return distance_dims > 0 ? distance_dims : points.extent(2); }
 
   Coverage measure(const Context& ctx, In<Real, 2> cloud,
                    const std::vector<double>& samples) const {

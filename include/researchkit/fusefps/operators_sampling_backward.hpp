@@ -81,7 +81,6 @@ struct FarthestPointSamplingBackward {
     }
   }
 
- private:
   std::int64_t m() const { return distance_dims > 0 ? distance_dims : points.extent(2); }
 };
 

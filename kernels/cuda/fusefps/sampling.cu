@@ -96,12 +96,9 @@ class SamplingRun {
       return static_cast<double>(a.n) * static_cast<double>(a.k) >
              static_cast<double>(b.n) * static_cast<double>(b.k);
     });
-    const auto upload = [&]<class T>(const std::vector<T>& values) {
-      return DeviceArray<T>(ctx_, device(), std::span<const T>(values));
-    };
-    const auto clouds = upload(clouds_);
-    const auto starts = upload(starts_), valid = upload(valid_);
-    const auto initial = upload(initial_);
+    const DeviceArray<CloudOnDevice> clouds(ctx_, device(), clouds_);
+    const DeviceArray<std::int32_t> starts(ctx_, device(), starts_), valid(ctx_, device(), valid_);
+    const DeviceArray<Real> initial(ctx_, device(), initial_);
     const DeviceArray<Real> columns_memory(ctx_, device(), m_ * slots_);
     const DeviceArray<Real> distance(ctx_, device(), slots_);
     const DeviceArray<std::int32_t> index(ctx_, device(), slots_);
@@ -235,13 +232,8 @@ void run_batch(const Context& ctx, const FarthestPointSampling<Real, kAlgorithm>
   for (std::int64_t b = 0; b < op.clouds(); ++b) {
     run.add(op.task(b), b * n, op.indices.extent(1), b * n, covers ? n : 0);
   }
-  // counts is the one output that the kernels write and a caller may have strided.
-  Tensor counts = researchkit::detail::alias_of(op.counts);
-  Tensor packed =
-      counts.is_contiguous() ? counts : Tensor(DType::i32, counts.shape(), counts.device());
-  SamplingOutputs<Real> outputs{global(op.indices),
-                                global(op.distances),
-                                {static_cast<std::int32_t*>(packed.data()), packed.size()},
+  PackedOutput<std::int32_t, 1> counts(op.counts);
+  SamplingOutputs<Real> outputs{global(op.indices), global(op.distances), counts.global(),
                                 global(op.stats)};
   if (op.min_dist) outputs.min_dist = global(*op.min_dist);
   if (op.assignment) outputs.assignment = global(*op.assignment);
@@ -251,7 +243,7 @@ void run_batch(const Context& ctx, const FarthestPointSampling<Real, kAlgorithm>
     throw Error(op.name, "points", "finite coordinates of valid points",
                 "another number at " + to_string(Shape{bad / (n * d), bad / d % n, bad % d}));
   }
-  if (!counts.is_contiguous()) counts.copy_from(packed);
+  counts.store();
 }
 
 /// One block for each cloud: its samples to their final place, as indices of 64 bits.
@@ -285,13 +277,9 @@ void run_ragged(const Context& ctx, const RaggedFarthestPointSample<Real>& op) {
   const DeviceArray<std::int32_t> indices(ctx, device, total);
   const DeviceArray<Real> distances(ctx, device, total);
   const DeviceArray<std::int32_t> counts(ctx, device, op.clouds());
-  Tensor stats = researchkit::detail::alias_of(op.stats);
-  Tensor packed_stats(DType::i64, stats.shape(), device, ctx.stream());
+  PackedOutput<std::int64_t, 2> stats(op.stats);
   const std::int64_t bad =
-      run.execute({indices.global(),
-                   distances.global(),
-                   counts.global(),
-                   {static_cast<std::int64_t*>(packed_stats.data()), packed_stats.size()}});
+      run.execute({indices.global(), distances.global(), counts.global(), stats.global()});
   if (bad >= 0) {
     throw Error(op.name, "points", "finite coordinates",
                 "another number at " + to_string(Shape{bad / run.columns(), bad % run.columns()}));
@@ -303,11 +291,11 @@ void run_ragged(const Context& ctx, const RaggedFarthestPointSample<Real>& op) {
     sample_offsets.push_back(sample_offsets.back() + found[b]);
   }
   if (op.clouds() > 0) {
-    const DeviceArray<std::int64_t> where(ctx, device, std::span<const std::int64_t>(layout));
+    const DeviceArray<std::int64_t> where(ctx, device, layout);
     launch(ctx, device, "pack_samples", pack_samples<Real>,
            {.blocks = op.clouds(), .block_threads = 128}, where.global(), counts.global(),
            indices.global(), distances.global(), global(op.indices), global(op.distances));
-    stats.copy_from(packed_stats);
+    stats.store();
   }
   Tensor offsets = researchkit::detail::alias_of(op.sample_offsets);
   offsets.copy_from(Tensor::from(std::span<const std::int64_t>(sample_offsets), offsets.shape()));

@@ -269,6 +269,10 @@ T div_rn(T a, T b) {
   return a / b;
 }
 template <class T>
+T sqrt_rn(T a) {
+  return std::sqrt(a);
+}
+template <class T>
 T fma_rn(T a, T b, T c) {
   return std::fma(a, b, c);
 }

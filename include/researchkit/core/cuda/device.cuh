@@ -17,7 +17,7 @@
 //   warp_max(std::uint32_t)          a warp's largest number, in hardware from sm_80 on
 //   atomic_add atomic_min atomic_max on entries of Global<T> and Shared<T>
 //   cluster_rank() cluster_blocks() Shared<T>::of_block(rank)
-//   add_rn sub_rn mul_rn fma_rn      one rounding each, never contracted
+//   add_rn sub_rn mul_rn div_rn fma_rn sqrt_rn   one rounding each, never contracted
 //   bits_of(value)  population_count(mask)
 //
 // All collective functions are for whole warps: a block has a multiple of 32 threads.

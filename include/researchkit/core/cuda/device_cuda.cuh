@@ -117,6 +117,7 @@ __device__ inline double add_rn(double a, double b) { return __dadd_rn(a, b); }
 __device__ inline double sub_rn(double a, double b) { return __dsub_rn(a, b); }
 __device__ inline double mul_rn(double a, double b) { return __dmul_rn(a, b); }
 __device__ inline double fma_rn(double a, double b, double c) { return __fma_rn(a, b, c); }
+__device__ inline double sqrt_rn(double a) { return __dsqrt_rn(a); }
 __device__ inline double div_rn(double a, double b) { return __ddiv_rn(a, b); }
 
 }  // namespace researchkit::device

@@ -10,6 +10,7 @@
 
 #include "researchkit/core/context.hpp"
 #include "researchkit/core/cuda/device.cuh"
+#include "researchkit/core/description.hpp"
 #include "researchkit/core/tensor.hpp"
 
 #if defined(__CUDACC__)
@@ -24,6 +25,35 @@ namespace researchkit::device {
 template <class T, int Rank>
 Global<T> global(const TensorView<T, Rank>& view) {
   return {view.data_handle(), view.size()};
+}
+
+/// An output that a kernel writes row by row, wherever its memory has gaps.
+template <class T, int Rank>
+class PackedOutput {
+ public:
+  explicit PackedOutput(const TensorView<T, Rank>& view)
+      : target_(detail::alias_of(view)),
+        memory_(target_.is_contiguous()
+                    ? target_
+                    : Tensor(target_.dtype(), target_.shape(), target_.device())) {}
+  Global<T> global() { return {static_cast<T*>(memory_.data()), memory_.size()}; }
+  /// Puts what was written where it belongs; after the launch.
+  void store() {
+    if (!target_.is_contiguous()) target_.copy_from(memory_);
+  }
+
+ private:
+  Tensor target_, memory_;
+};
+
+/// A row-major copy of a view, or the view itself if it is that.
+template <class T, int Rank>
+Tensor row_major(const TensorView<T, Rank>& view) {
+  return detail::alias_of(view).contiguous();
+}
+template <class T>
+Global<const T> global(const Tensor& tensor) {
+  return {static_cast<const T*>(tensor.data()), tensor.size()};
 }
 
 /// Memory on the device of a call, in the order of its stream; zeroed.
@@ -43,6 +73,8 @@ class DeviceArray {
     device.backend->copy(device.index, memory_, values.data(), values.size_bytes(),
                          Backend::Direction::to_device, ctx.stream().handle());
   }
+  DeviceArray(const Context& ctx, Device device, const std::vector<T>& values)
+      : DeviceArray(ctx, device, std::span<const T>(values)) {}
   DeviceArray(const DeviceArray&) = delete;
   DeviceArray& operator=(const DeviceArray&) = delete;
   ~DeviceArray() { device_.backend->release(device_.index, memory_, ctx_.stream().handle()); }
