@@ -12,7 +12,9 @@ const Backend* cuda_backend() { return nullptr; }
 
 Device Device::cuda(std::int32_t index) {
   const Backend* backend = cuda_backend();
-  if (backend == nullptr) throw Error("this build of researchkit has no CUDA");
+  if (backend == nullptr) {
+    throw Error(fmt::format("there is no device cuda:{}: this build has no CUDA", index));
+  }
   const std::int32_t count = backend->device_count();
   if (index < 0 || index >= count) {
     throw Error(fmt::format("there is no device cuda:{}; this machine has {}", index, count));

@@ -188,7 +188,7 @@ TEST_CASE("gemm refuses what does not fit, before c is touched") {
                     contains("stride 0"));
   CHECK(value == 7);
   CHECK_THROWS_WITH(gemm(ctx, 1, In<float, 2>(&value, {2, 3}, emulated_device()), fits, 0, c),
-                    contains("one on cuda:0"));
+                    contains("one on emulated:0"));
   CHECK_THROWS_WITH(gemm(ctx, 1, Array<float, 3>({2, 2, 3}), Array<float, 3>({1, 3, 5}), 0,
                          Array<float, 3>({2, 2, 5})),
                     contains("a batch of 2"));
