@@ -4,7 +4,8 @@
 // that nvcc compiles them for a GPU and the host's compiler for the emulated grid of
 // tests/support/emulator, which checks every access and every barrier.
 //
-//   RESEARCHKIT_KERNEL void f(...)   a kernel; launched by launch() of core/cuda/launch.hpp
+//   RESEARCHKIT_KERNEL(256) void f(...)   a kernel for blocks of at most 256 threads, to which its
+//                                    registers are cut; launched by launch() of core/cuda/launch.cuh
 //   RESEARCHKIT_DEVICE_FUNCTION      a function that kernels call
 //   RESEARCHKIT_UNROLL               before a loop whose trip count is a constant
 //   RESEARCHKIT_DEVICE               the namespace of this compilation's kernels: `on_cuda`, or

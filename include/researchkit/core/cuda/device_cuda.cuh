@@ -4,7 +4,9 @@
 
 #include <cooperative_groups.h>
 
-#define RESEARCHKIT_KERNEL static __global__
+#include <type_traits>
+
+#define RESEARCHKIT_KERNEL(most_threads) static __global__ __launch_bounds__(most_threads, 1)
 #define RESEARCHKIT_DEVICE_FUNCTION __device__
 #define RESEARCHKIT_DEVICE on_cuda
 #define RESEARCHKIT_UNROLL _Pragma("unroll")
@@ -24,7 +26,9 @@ struct Global {
   __host__ __device__ Global part(std::int64_t begin, std::int64_t count) const {
     return {data + begin, count};
   }
-  __host__ __device__ operator Global<const T>() const { return {data, size}; }
+  __host__ __device__ operator Global<const T>() const requires(!std::is_const_v<T>) {
+    return {data, size};
+  }
 };
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
