@@ -36,18 +36,21 @@ double makespan_of(const StageTimes& times, const StageMemory& memory,
   const double makespan = simulate_schedule(order, {fw, bw, comm_fw, comm_bw}, own_memory,
                                             options.streams, {start, sent}, {peak_mem, busy});
   for (std::int64_t s = 0; s < stages; ++s) {
-    if (makespan < 0 || peak_mem(s) > options.schedule.memory_limit) return kInfinity;
+    if (makespan < 0 || peak_mem(s) > options.fits.value_or(options.schedule.memory_limit)) {
+      return kInfinity;
+    }
   }
   return makespan;
 }
 
 /// As they are, then all orders of the clusters.
 std::vector<std::vector<std::int64_t>> candidate_orders(const StageTimes& times,
-                                                        std::int64_t clusters) {
+                                                        const ReorderOptions& options) {
   const std::int64_t micro_batches = times.fw.extent(0);
   std::vector<std::vector<std::int64_t>> orders(1);
   orders[0].resize(static_cast<std::size_t>(micro_batches));
   std::iota(orders[0].begin(), orders[0].end(), std::int64_t{0});
+  if (options.only_identity) return orders;
   std::vector<double> work(orders[0].size());
   for (std::int64_t m = 0; m < micro_batches; ++m) {
     double forward = 0, backward = 0;
@@ -57,7 +60,9 @@ std::vector<std::vector<std::int64_t>> candidate_orders(const StageTimes& times,
     }
     work[static_cast<std::size_t>(m)] = forward + backward;
   }
-  auto groups = cluster_values(work, clusters > 0 ? clusters : micro_batches > 20 ? 3 : 4);
+  auto groups = cluster_values(work, options.clusters > 0 ? options.clusters
+                                     : micro_batches > 20 ? 3
+                                                          : 4);
   for (auto& group : groups) std::sort(group.begin(), group.end());
   std::vector<std::size_t> of(groups.size());
   std::iota(of.begin(), of.end(), std::size_t{0});
@@ -117,7 +122,7 @@ std::vector<std::vector<std::int64_t>> cluster_values(std::span<const double> va
 
 Reordering reorder_microbatches(const Context& ctx, const StageTimes& times,
                                 const StageMemory& memory, const ReorderOptions& options) {
-  auto orders = candidate_orders(times, options.clusters);
+  auto orders = candidate_orders(times, options);
   std::vector<double> makespans(orders.size());
   parallel_for(
       ctx, static_cast<std::int64_t>(orders.size()), 4, [&](std::int64_t begin, std::int64_t end) {

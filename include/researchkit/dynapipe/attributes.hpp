@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "researchkit/core/attribute.hpp"
+
 // Enumerations of this namespace and the names under which they travel as attributes.
 namespace researchkit::dynapipe {
 

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "researchkit/core/attribute.hpp"
 #include "researchkit/dynapipe/communication.hpp"
 
 namespace researchkit::dynapipe {
@@ -29,12 +30,10 @@ enum class Opcode : std::int32_t {
   recv_grad_finish,
   free_buffer,
 };
-inline constexpr std::array<std::string_view, 12> kOpcodeNames = {
-    "LoadInput",     "Forward",        "Backward",       "SendActStart",
-    "RecvActStart",  "SendActFinish",  "RecvActFinish",  "SendGradStart",
-    "RecvGradStart", "SendGradFinish", "RecvGradFinish", "FreeBuffer"};
-inline constexpr std::string_view name_of(Opcode op) {
-  return kOpcodeNames[static_cast<std::size_t>(op)];
+constexpr std::array<std::string_view, 12> names_of(Opcode) {
+  return {"LoadInput",     "Forward",        "Backward",       "SendActStart",
+          "RecvActStart",  "SendActFinish",  "RecvActFinish",  "SendGradStart",
+          "RecvGradStart", "SendGradFinish", "RecvGradFinish", "FreeBuffer"};
 }
 
 /// One step of a stage: ten int32, as in a table of instructions. `Start` does not block, `Finish`

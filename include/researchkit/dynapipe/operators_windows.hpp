@@ -173,6 +173,7 @@ struct WindowCosts {
   static constexpr std::string_view name = "dynapipe.window_cost";
   static constexpr std::string_view summary =
       "Time and memory of every micro-batch that consecutive samples can make.";
+  static constexpr Tolerance tolerance = {.rtol = 1e-12, .atol = 1e-12};
 
   In<std::int32_t, 2> lengths = {};   // [n, 2]
   In<std::int32_t, 1> mbs_grid = {};  // [G0]
@@ -253,7 +254,6 @@ struct WindowCosts {
     window_costs(samples_of(lengths), tables(), stage(), rounding(), time, stored, peak);
   }
   void reference() const {
-    const ShapeCosts costs(tables(), stage());
     for (std::int64_t i = 0; i < time.extent(0); ++i) {
       std::int64_t input = 0, target = 0;
       for (std::int64_t k = 0; k < time.extent(1); ++k) {
@@ -261,7 +261,8 @@ struct WindowCosts {
         if (i + k < lengths.extent(0)) {
           input = std::max<std::int64_t>(input, lengths(i + k, 0));
           target = std::max<std::int64_t>(target, lengths(i + k, 1));
-          window = costs.cost(k + 1, rounding().input(input), rounding().target(target));
+          window = dynapipe::window_cost(tables(), stage(), k + 1, rounding().input(input),
+                                         rounding().target(target));
         }
         time(i, k) = window.time;
         stored(i, k) = window.stored;

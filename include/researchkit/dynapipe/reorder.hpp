@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -19,6 +20,9 @@ struct ReorderOptions {
   ScheduleOptions schedule = {};
   std::int64_t clusters = 0;  ///< 0: 3 above 20 micro-batches, else 4
   CommStreams streams = CommStreams::device;
+  /// MB that the timeline may need; the schedule's limit where this is not given.
+  std::optional<double> fits = {};
+  bool only_identity = false;  ///< micro-batches stay as they are
 };
 
 /// An order of micro-batches and what it takes.

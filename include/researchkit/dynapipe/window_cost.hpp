@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -36,38 +38,50 @@ struct WindowCost {
   double peak = 0;    ///< largest memory while the forward runs, MB
 };
 
-/// Costs of micro-batches by shape, each computed once.
+/// Costs of micro-batches by shape.
 ///
+/// Interpolates once per distinct pair of lengths and grid point of samples; a micro-batch then
+/// costs six linear interpolations. Not thread safe; cheap to copy before use.
 /// Source: DynaPipe (arXiv 2311.10418), its cost model of a layer times the layers of a stage.
 class ShapeCosts {
  public:
-  ShapeCosts(const LayerTables& tables, StageShape stage);
+  /// Costs of one pair of padded lengths at the points of the axis of samples.
+  struct Shape {
+    std::int64_t input, target;
+    std::vector<std::array<double, 6>> points;
+    std::int64_t most_samples;  ///< larger micro-batches cost +inf or exceed the limits
+  };
 
-  /// Samples of the largest micro-batch that the profile covers.
-  std::int64_t largest_batch() const { return largest_batch_; }
+  /// For micro-batches of up to `most_samples` samples. Larger ones than Shape::most_samples need
+  /// more than the limits (MB) and need not be asked for.
+  ShapeCosts(const LayerTables& tables, StageShape stage, std::int64_t most_samples,
+             double stored_limit = std::numeric_limits<double>::infinity(),
+             double peak_limit = std::numeric_limits<double>::infinity());
 
-  /// Costs of micro-batches of 1 .. samples samples, all of padded lengths (input, target); a
-  /// target of 0 is none. What the profile does not cover costs +inf. The span is valid until the
-  /// next call for the same lengths with more samples.
-  std::span<const WindowCost> batches(std::int64_t input, std::int64_t target,
-                                      std::int64_t samples);
+  /// Samples of the largest micro-batch that can be asked for and that the profile covers.
+  std::int64_t largest_batch() const { return static_cast<std::int64_t>(places_.size()); }
 
-  /// One of them, computed anew.
-  WindowCost cost(std::int64_t samples, std::int64_t input, std::int64_t target) const;
+  /// Of padded lengths (input, target); a target of 0 is none. Valid until the next call.
+  const Shape& shape(std::int64_t input, std::int64_t target);
+
+  /// Cost of a micro-batch of 1 .. largest_batch() samples; +inf where the profile says nothing.
+  WindowCost cost(const Shape& shape, std::int64_t samples) const;
 
  private:
-  struct Entry {
-    std::int64_t input, target;
-    std::vector<WindowCost> costs;
-  };
-  Entry& entry_of(std::int64_t input, std::int64_t target);
+  std::vector<std::array<double, 6>> points_of(std::int64_t input, std::int64_t target) const;
+  std::int64_t most_samples_of(const Shape& shape) const;
 
   LayerTables tables_;
   StageShape stage_;
-  std::int64_t largest_batch_;
-  std::vector<Entry> entries_;
-  std::vector<std::int32_t> slots_;  // open addressing: index into entries_, -1 free
+  double stored_limit_, peak_limit_;
+  std::vector<GridPlace> places_;  // of 1, 2, ... samples
+  std::vector<Shape> shapes_;
+  std::vector<std::int32_t> slots_;  // open addressing: index into shapes_, -1 free
 };
+
+/// The same by the definition, anew for each call.
+WindowCost window_cost(const LayerTables& tables, StageShape stage, std::int64_t samples,
+                       std::int64_t input, std::int64_t target);
 
 /// Time, stored and peak of every window [i, i + k + 1) of ordered samples, k < width. Windows that
 /// reach behind the last sample, and those the profile does not cover, cost +inf.
