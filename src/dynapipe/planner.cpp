@@ -146,6 +146,7 @@ ReplicaPlan lay_out(std::vector<MicroBatch> micro_batches, const detail::StageTa
   replica.comm_start = Array<double, 2>({stages, 2 * count});
   replica.forward_ms = tables.fw;
   replica.backward_ms = tables.bw;
+  replica.transfer_ms = tables.comm_fw;
   make_schedule(tables.memory(), {policy, memory_limit, 0}, replica.order);
   const Array<double, 1> peak({stages}), busy({stages});
   replica.makespan_ms =
@@ -153,6 +154,16 @@ ReplicaPlan lay_out(std::vector<MicroBatch> micro_batches, const detail::StageTa
                         {replica.start, replica.comm_start}, {peak, busy});
   for (std::int64_t s = 0; s < stages; ++s) {
     replica.peak_mb.push_back(peak(s));
+    auto& peaks = replica.memory_peak_mb.emplace_back();
+    auto& after = replica.memory_mb.emplace_back();
+    double used = tables.state_mem(s);
+    for (std::int64_t p = 0; p < 2 * count; ++p) {
+      const std::int64_t m = micro_batch_of(replica.order(s, p));
+      const bool backward = is_backward(replica.order(s, p));
+      peaks.push_back(used + (backward ? 0 : tables.peak(m, s)));
+      used += backward ? -tables.stored(m, s) : tables.stored(m, s);
+      after.push_back(used);
+    }
     replica.busy_ms.push_back(busy(s));
   }
   return replica;

@@ -51,15 +51,38 @@ Parts parts_of(const StageShape& stage, bool has_target, Encoder&& encoder, Post
   return parts;
 }
 
-/// Two tables of one axis less, at one point of the axis of samples.
-double along_lengths(In<double, 3> table, int quantity, std::int64_t point,
-                     const GridPlace& length) {
-  return interpolate(table[quantity], {GridPlace{point, 0}, length});
-}
-double along_lengths(In<double, 4> table, int quantity, std::int64_t point, const GridPlace& input,
-                     const GridPlace& target) {
-  return interpolate(table[quantity], {GridPlace{point, 0}, input, target});
-}
+/// The corners that count of a place in the plane of lengths, as offsets from the first entry at a
+/// point of the axis of samples.
+class Corners {
+ public:
+  explicit Corners(const GridPlace& length) {
+    add(length.low, 1 - length.weight);
+    add(length.low + 1, length.weight);
+  }
+  Corners(const GridPlace& input, const GridPlace& target, std::int64_t row) {
+    for (const int a : {0, 1}) {
+      const double weight = a != 0 ? input.weight : 1 - input.weight;
+      add((input.low + a) * row + target.low, weight * (1 - target.weight));
+      add((input.low + a) * row + target.low + 1, weight * target.weight);
+    }
+  }
+  /// The interpolated entry; +inf where a corner is missing.
+  double of(const double* first) const {
+    double sum = 0;
+    for (std::size_t c = 0; c < count_; ++c) sum += weight_[c] * first[offset_[c]];
+    return sum == sum ? sum : kInfinity;
+  }
+
+ private:
+  void add(std::int64_t offset, double weight) {
+    if (weight == 0) return;
+    offset_[count_] = offset;
+    weight_[count_++] = weight;
+  }
+  std::array<std::int64_t, 4> offset_{};
+  std::array<double, 4> weight_{};
+  std::size_t count_ = 0;
+};
 
 }  // namespace
 
@@ -99,12 +122,15 @@ std::vector<std::array<double, 6>> ShapeCosts::points_of(std::int64_t input,
                                             : static_cast<std::size_t>(places_.back().low) +
                                                   (places_.back().weight != 0 ? 2 : 1);
   std::vector<std::array<double, 6>> points(count);
+  const std::int64_t row = tables_.encoder.extent(2);
+  const Corners at_input(*in), at_output(*out);
+  const Corners at_both = target > 0 ? Corners(*in, *out, row) : at_input;
   for (std::size_t g = 0; g < points.size(); ++g) {
     const auto point = static_cast<std::int64_t>(g);
-    const Parts parts = parts_of(
-        stage_, target > 0, [&](int q) { return along_lengths(tables_.encoder, q, point, *in); },
-        [&](int q) { return along_lengths(tables_.encoder, q, point, *out); },
-        [&](int q) { return along_lengths(tables_.decoder, q, point, *in, *out); });
+    const auto encoder = [&](int q) { return at_input.of(&tables_.encoder(q, point, 0)); };
+    const auto post = [&](int q) { return at_output.of(&tables_.encoder(q, point, 0)); };
+    const auto decoder = [&](int q) { return at_both.of(&tables_.decoder(q, point, 0, 0)); };
+    const Parts parts = parts_of(stage_, target > 0, encoder, post, decoder);
     points[g] = {parts.encoder_time,   parts.decoder_time, parts.encoder_stored,
                  parts.decoder_stored, parts.encoder_peak, parts.decoder_peak};
   }

@@ -78,6 +78,9 @@ struct ReplicaPlan {
   Array<std::int32_t, 2> order;              ///< [S, 2 M]
   Array<double, 2> start, comm_start;        ///< [S, 2 M], ms
   Array<double, 2> forward_ms, backward_ms;  ///< [M, S]
+  Array<double, 2> transfer_ms;              ///< [M, S - 1]: between stages s and s + 1, either way
+  /// [S][2 M]: MB at the peak of each operation, and after it.
+  std::vector<std::vector<double>> memory_peak_mb, memory_mb;
   CommunicationPlan communication;
   Program program;
   double makespan_ms = 0;

@@ -13,7 +13,7 @@
 namespace researchkit::dynapipe {
 
 /// Measured costs of one layer for one degree of tensor parallelism and one way to recompute.
-/// Missing points are NaN.
+/// Missing points are NaN; tables are row-major without gaps.
 struct LayerTables {
   std::span<const std::int32_t> mbs_grid;  ///< samples of a micro-batch, ascending
   std::span<const std::int32_t> seq_grid;  ///< padded lengths, ascending
