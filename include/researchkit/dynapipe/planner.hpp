@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "researchkit/core/context.hpp"
+#include "researchkit/core/error.hpp"
 #include "researchkit/dynapipe/baselines.hpp"
 #include "researchkit/dynapipe/lowering.hpp"
 #include "researchkit/dynapipe/profile.hpp"

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "researchkit/core/error.hpp"
 #include "researchkit/core/tensor.hpp"
 #include "researchkit/dynapipe/attributes.hpp"
 #include "researchkit/dynapipe/transformer_cost.hpp"
