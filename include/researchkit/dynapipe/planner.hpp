@@ -47,7 +47,11 @@ struct Pipeline {
 /// Throws Error where the model does not divide into the stages, or its states do not fit.
 Pipeline pipeline_of(const Model& model, const Cluster& cluster);
 
-/// Which ways to recompute are tried, and which is taken.
+/// From the least recomputation to the most.
+inline constexpr std::array<Recompute, 3> kAllRecompute = {Recompute::none, Recompute::selective,
+                                                           Recompute::full};
+
+/// Which of the ways to recompute that fit is taken.
 enum class RecomputePolicy : std::uint8_t {
   first,  ///< the first that fits, from the least recomputation
   best,   ///< the fastest
@@ -56,7 +60,7 @@ enum class PlannedSchedule : std::uint8_t { automatic, f1b1, cyclic };
 
 struct PlanOptions {
   OrderMethod order = OrderMethod::sort;
-  std::vector<Recompute> recompute = {Recompute::none, Recompute::selective, Recompute::full};
+  std::vector<Recompute> recompute{kAllRecompute.begin(), kAllRecompute.end()};
   RecomputePolicy recompute_policy = RecomputePolicy::best;
   PlannedSchedule schedule = PlannedSchedule::automatic;
   bool reorder = true;
