@@ -149,6 +149,19 @@ int plan_training(const rk::Context& ctx, const Options& o) {
   return 0;
 }
 
+/// Packing and DynaPipe of one GPT iteration on the same four stages.
+std::vector<Score> pipelines_of_four(const rk::Context& ctx, const Options& o) {
+  constexpr std::int64_t kLength = 2048;
+  const Setting setting = make_setting(o, "gpt");
+  const MiniBatches batches = mini_batches(o, setting.kind, kLength, 65536);
+  std::vector<Score> scores;
+  if (auto packing = artifact_packing(ctx, setting, batches, kLength)) {
+    scores.push_back(std::move(*packing));
+  }
+  scores.push_back(best_dynapipe(ctx, setting, batches, {{1, 4}}));
+  return scores;
+}
+
 int sweep(const rk::Context& ctx, const Options& o) {
   std::vector<SweepPoint> points;
   for (const std::string model : {"gpt", "t5"}) {
@@ -168,7 +181,7 @@ int sweep(const rk::Context& ctx, const Options& o) {
     for (const std::int64_t tokens : {16384, 32768, 131072}) add(2048, tokens);
   }
   print_sweep(points);
-  if (!o.report.empty()) write_report(o.report, points);
+  if (!o.report.empty()) write_report(o.report, points, pipelines_of_four(ctx, o));
   return 0;
 }
 

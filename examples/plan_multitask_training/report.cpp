@@ -116,7 +116,8 @@ void print_sweep(const std::vector<SweepPoint>& points) {
       "almost empty decoder; no gradient all-reduce\n  and no optimiser step on either side.\n");
 }
 
-void write_report(const std::filesystem::path& folder, const std::vector<SweepPoint>& points) {
+void write_report(const std::filesystem::path& folder, const std::vector<SweepPoint>& points,
+                  const std::vector<Score>& same_division) {
   std::filesystem::create_directories(folder);
   Json rows = Json::array(), curves = Json::array(), timelines = Json::array();
   std::string measured;
@@ -138,9 +139,7 @@ void write_report(const std::filesystem::path& folder, const std::vector<SweepPo
                       p.dynapipe.tokens_per_s, p.packing->tokens_per_s, p.dynapipe.planning_ms,
                       p.dynapipe.iteration_ms)}});
   }
-  if (const SweepPoint* point = find(points, "gpt", 2048); point != nullptr && point->packing) {
-    timelines = {timeline(*point->packing), timeline(point->dynapipe)};
-  }
+  for (const Score& score : same_division) timelines.push_back(timeline(score));
   const SweepPoint *t5 = find(points, "t5", 4096), *gpt = find(points, "gpt", 8192);
   if (t5 != nullptr && gpt != nullptr) {
     measured = fmt::format(

@@ -20,5 +20,7 @@ void print_sweep(const std::vector<SweepPoint>& points);
 /// Writes text; throws researchkit::Error if that fails.
 void write_text(const std::filesystem::path& file, std::string_view text);
 
-/// Writes summary.json for the report page, and drawing.json for draw.py.
-void write_report(const std::filesystem::path& folder, const std::vector<SweepPoint>& points);
+/// Writes summary.json for the report page, and drawing.json for draw.py. `same_division` are
+/// methods whose timelines are drawn above one another.
+void write_report(const std::filesystem::path& folder, const std::vector<SweepPoint>& points,
+                  const std::vector<Score>& same_division);
