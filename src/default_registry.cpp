@@ -1,4 +1,5 @@
 #include "researchkit/core/registry.hpp"
+#include "researchkit/dynapipe/operators.hpp"
 #include "researchkit/fusefps/operators.hpp"
 
 namespace researchkit {
@@ -6,6 +7,7 @@ namespace researchkit {
 const Registry& default_registry() {
   static const Registry registry = [] {
     Registry all;
+    dynapipe::register_dynapipe(all);
     fusefps::register_fusefps(all);
     return all;
   }();

@@ -71,7 +71,7 @@ class Operator {
  public:
   const std::string& name() const { return schema().operator_name; }
   const std::string& summary() const { return schema().summary; }
-  /// The schema of the first instantiation; others differ in floating dtypes alone.
+  /// The schema of the first instantiation; others differ in floating dtypes or ranks alone.
   const Schema& schema() const { return *variants_.front().hooks->schema; }
   std::size_t variant_count() const { return variants_.size(); }
   const Schema& schema(std::size_t variant) const { return *variants_[variant].hooks->schema; }
@@ -127,6 +127,17 @@ class Registry {
     Operator op;
     op.variants_ = {detail::Variant::of<Op>()};
     add_test_hooks<Op>(op);
+    insert(std::move(op));
+  }
+
+  /// Registers instantiations of one operator that differ in the ranks of their tensors.
+  template <class First, class... Others>
+  void add_ranks() {
+    static_assert((OperatorStruct<First> && ... && OperatorStruct<Others>));
+    static_assert(((First::name == Others::name) && ...));
+    Operator op;
+    op.variants_ = {detail::Variant::of<First>(), detail::Variant::of<Others>()...};
+    add_test_hooks<First>(op);
     insert(std::move(op));
   }
 
