@@ -70,6 +70,11 @@ void check_schema(const Schema& schema) {
   for (const ArgumentSpec& argument : schema.arguments) {
     const ArgumentSpec* flag = schema.find(argument.when);
     const ArgumentSpec* map = schema.find(argument.like);
+    if (argument.kind == ArgumentKind::output && argument.any_rank() &&
+        (map == nullptr || map->kind != ArgumentKind::input || map->arity != Arity::single)) {
+      throw Error(fmt::format("{}: '{}' says no input that it is like", schema.operator_name,
+                              argument.name));
+    }
     const bool flag_is_bool = flag != nullptr && flag->kind == ArgumentKind::attribute &&
                               flag->type == AttributeType::boolean;
     if (!argument.when.empty() && !flag_is_bool) {
@@ -341,6 +346,8 @@ void Invocation::place_outputs() {
       for (const auto& [key, tensor] : argument_named(spec.like).tensors) {
         shapes.emplace_back(key, tensor.shape());
       }
+    } else if (spec.any_rank()) {
+      shapes.emplace_back("", argument_named(spec.like).tensors.at("").shape());
     } else {
       Shape shape;
       for (const Expression& expression : spec.shape) {
@@ -396,7 +403,9 @@ void Invocation::check_overlap() const {
         for (const auto& [other_key, other] : arguments_[j].tensors) {
           if (j == i && other_key == key) continue;
           const auto [other_low, other_high] = other.byte_range();
-          if (low < other_high && other_low < high) {
+          // An empty tensor occupies nothing, wherever it points.
+          const bool both_occupy = low < high && other_low < other_high;
+          if (both_occupy && low < other_high && other_low < high) {
             refuse(output.label(key), "memory of its own",
                    fmt::format("memory that overlaps '{}'", arguments_[j].label(other_key)));
           }

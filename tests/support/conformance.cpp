@@ -332,7 +332,7 @@ void add_input_offences(const ArgumentSpec& spec, const LegalCall& call, const S
   add("of another dtype", Tensor(DType::boolean, tensor->shape()));
   Shape deeper = tensor->shape();
   deeper.push_back(1);
-  add("of another rank", tensor->reshape(deeper));
+  if (!spec.any_rank()) add("of another rank", tensor->reshape(deeper));
   if (tensor->size() == 0) return;
   const DType dtype = tensor->dtype();  // the instantiation's, not the schema's first
   // Whether these are legal only the operator knows; it must not crash, nor write if it refuses.

@@ -236,4 +236,21 @@ struct Function {
   auto operator()(const Context& ctx, Op<double> op) const { return run(ctx, std::move(op)); }
 };
 
+/// The same for operators that are templates over Real and the type of their indices.
+template <template <class, class> class Op>
+struct IndexedFunction {
+  auto operator()(const Context& ctx, Op<float, std::int32_t> op) const {
+    return run(ctx, std::move(op));
+  }
+  auto operator()(const Context& ctx, Op<float, std::int64_t> op) const {
+    return run(ctx, std::move(op));
+  }
+  auto operator()(const Context& ctx, Op<double, std::int32_t> op) const {
+    return run(ctx, std::move(op));
+  }
+  auto operator()(const Context& ctx, Op<double, std::int64_t> op) const {
+    return run(ctx, std::move(op));
+  }
+};
+
 }  // namespace researchkit
