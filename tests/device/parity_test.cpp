@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -188,6 +189,35 @@ void check_queries(Device device) {
   }
 }
 
+/// The last point in use must be finite; what lies behind it, or is masked, may be anything.
+void check_finite(Device device) {
+  for (const char* name :
+       {"farthest_point_sample", "fused_farthest_point_sample", "ball_query", "knn_query"}) {
+    const Operator& op = default_registry().at("fusefps." + std::string(name));
+    INFO(op.name());
+    const bool samples = op.schema().find("queries") == nullptr;
+    Tensor points = cloud(DType::f32, 2, 40, 3, 37);
+    Arguments call{.attributes = {{"k", std::int64_t{3}}}};
+    if (!samples) call.inputs.set("queries", cloud(DType::f32, 2, 5, 3, 41).to(device));
+    if (std::string_view(name) == "ball_query") call.attributes.clear();
+    call.inputs.set("lengths", Tensor::from({40, 30}, {2}).to(device));
+    const auto refused = [&](std::int64_t row) {
+      Tensor bad = points.clone();
+      bad.values<float>()[static_cast<std::size_t>(row * 3 + 2)] = std::nanf("");
+      call.inputs.set("points", bad.to(device));
+      try {
+        op.run(Context({.device = device}), call);
+        return std::string();
+      } catch (const Error& error) {
+        return std::string(error.argument());
+      }
+    };
+    CHECK(refused(39) == "points");
+    CHECK(refused(40 + 29) == "points");
+    CHECK(refused(40 + 30).empty());
+  }
+}
+
 }  // namespace
 
 TEST_CASE("emulated device: golden cases") { check_golden_cases(emulated_device()); }
@@ -203,12 +233,15 @@ TEST_CASE("emulated device: clouds larger than a block's registers") {
 TEST_CASE("emulated device: trees of every height") { check_trees(emulated_device()); }
 TEST_CASE("emulated device: queries over several tiles") { check_queries(emulated_device()); }
 
+TEST_CASE("emulated device: points that are not finite") { check_finite(emulated_device()); }
+
 TEST_CASE("CUDA device: golden cases") { on_cuda(check_golden_cases); }
 TEST_CASE("CUDA device: random calls give the bits of the CPU") { on_cuda(check_random_calls); }
 TEST_CASE("CUDA device: every variant of the sampling kernels") { on_cuda(check_variants); }
 TEST_CASE("CUDA device: clouds larger than a block's registers") { on_cuda(check_clusters); }
 TEST_CASE("CUDA device: trees of every height") { on_cuda(check_trees); }
 TEST_CASE("CUDA device: queries over several tiles") { on_cuda(check_queries); }
+TEST_CASE("CUDA device: points that are not finite") { on_cuda(check_finite); }
 
 TEST_CASE("device tensors: copies, slices and strided copies keep the elements") {
   const Device device = emulated_device();
