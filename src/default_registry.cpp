@@ -1,5 +1,6 @@
 #include "researchkit/bikt/operators.hpp"
 #include "researchkit/core/registry.hpp"
+#include "researchkit/dynapipe/operators.hpp"
 #include "researchkit/fusefps/operators.hpp"
 #include "researchkit/graph/operators.hpp"
 #include "researchkit/nfgnn/operators.hpp"
@@ -11,6 +12,7 @@ const Registry& default_registry() {
   static const Registry registry = [] {
     Registry all;
     bikt::register_bikt(all);
+    dynapipe::register_dynapipe(all);
     fusefps::register_fusefps(all);
     graph::register_graph(all);
     nfgnn::register_nfgnn(all);

@@ -47,12 +47,14 @@ void Description::complete(const InputRules& rules) {
   if (!rules.in.empty()) spec.interval.emplace(rules.in);
   spec.finite = rules.finite;
   spec.contiguous = rules.contiguous || spec.any_rank();
+  spec.host = rules.host;
 }
 
 void Description::complete(const OutputRules& rules) {
   ArgumentSpec& spec = schema_->arguments.back();
   spec.when = rules.when;
   spec.contiguous = rules.contiguous || spec.any_rank();
+  spec.host = rules.host;
   spec.like = rules.like;
   spec.prefix = rules.prefix;
   if (!rules.count.empty()) spec.count.emplace(rules.count);

@@ -123,10 +123,21 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+/// How much of a tensor's shape is as `spec` says: its rank, and the axes that are plain numbers.
+std::size_t fitting_axes(const ArgumentSpec& spec, const Tensor& tensor) {
+  if (spec.rank != tensor.rank()) return 0;
+  std::size_t fitting = 1;
+  for (std::size_t axis = 0; axis < spec.shape.size(); ++axis) {
+    const auto number = spec.shape[axis].evaluate({});
+    fitting += number && *number == tensor.extent(static_cast<int>(axis)) ? 1 : 0;
+  }
+  return fitting;
+}
+
 }  // namespace
 
-/// The instantiation whose dtypes are those of the inputs. If none has them all, the one that has
-/// the first input's: binding then blames the input that differs.
+/// The instantiation whose dtypes and ranks are those of the inputs. If none has them all, the one
+/// that has most: binding then blames the input that differs.
 const Variant& Operator::variant_for(const Arguments& arguments) const {
   const Variant* nearest = &variants_.front();
   for (const auto& [name, tensor] : arguments.inputs) {
@@ -154,7 +165,7 @@ const Variant& Operator::variant_for(const Arguments& arguments) const {
       }
       if (tensor == nullptr) continue;
       if (tensor->dtype() != spec.dtype) break;
-      ++fitting;
+      fitting += 1 + fitting_axes(spec, *tensor);
     }
     if (fitting > best) {
       best = fitting;
@@ -162,6 +173,11 @@ const Variant& Operator::variant_for(const Arguments& arguments) const {
     }
   }
   return *nearest;
+}
+
+bool Operator::runs_on(Device device) const {
+  return device.is_host() ||
+         device.backend->kernels().find(variants_.front().hooks->type) != nullptr;
 }
 
 PreparedCall Operator::prepare(const Context& ctx, Arguments arguments) const {

@@ -170,6 +170,17 @@ Failures strides_do_not_matter(const Operator& op) {
   });
 }
 
+Failures device_equals_host(const Operator& op, Device device) {
+  return for_legal_calls(op, 25, 0, [&](const LegalCall& call, Failures& failures) {
+    Arguments there = call.arguments;
+    for (auto& [name, tensor] : there.inputs) tensor = tensor.to(device);
+    TensorMap got = op.run(Context({.device = device}), there).outputs;
+    for (auto& [name, tensor] : got) tensor = tensor.to(Device::host());
+    compare_outputs(op, to_string(device) + ", " + call.label, got,
+                    op.run(Context(), call.arguments).outputs, {}, failures);
+  });
+}
+
 Failures calls_leave_no_trace(const Operator& op) {
   return for_legal_calls(op, 15, 2, [&](const LegalCall& call, Failures& failures) {
     const Context ctx;

@@ -21,11 +21,13 @@ struct InputRules {
   std::string_view in = {};  ///< legal values of every entry: "[0, n)"
   bool finite = false;       ///< NaN and infinities are refused
   bool contiguous = false;   ///< a strided tensor is copied to row-major memory before the run
+  bool host = false;         ///< validate(), infer(), cost() or a device run read its values
 };
 /// What may be said of an output.
 struct OutputRules {
   std::string_view when = {};    ///< exists only if this bool attribute is true
   bool contiguous = false;       ///< a strided tensor is written through a row-major copy
+  bool host = false;             ///< measured_cost() reads its values
   std::string_view count = {};   ///< lists: how many tensors, an expression
   std::string_view like = {};    ///< any rank: the input whose shape it has;
                                  ///< maps: one entry for each entry of this map of inputs

@@ -50,7 +50,7 @@ struct Variant {
 class PreparedCall {
  public:
   void execute(detail::Path path = detail::Path::run) { call_->execute(path); }
-  Cost cost() const { return call_->cost(); }
+  Cost cost() { return call_->cost(); }
   /// The outputs, cut to their true extents.
   TensorMap outputs() const { return call_->outputs(); }
 
@@ -71,7 +71,7 @@ class Operator {
  public:
   const std::string& name() const { return schema().operator_name; }
   const std::string& summary() const { return schema().summary; }
-  /// The schema of the first instantiation; others differ in dtypes alone.
+  /// The schema of the first instantiation; others differ in dtypes or ranks alone.
   const Schema& schema() const { return *variants_.front().hooks->schema; }
   std::size_t variant_count() const { return variants_.size(); }
   const Schema& schema(std::size_t variant) const { return *variants_[variant].hooks->schema; }
@@ -85,6 +85,8 @@ class Operator {
   /// Floating-point operations that the plain loops do in this call (its real inputs must be
   /// float64); nothing for operators that are not templates over Real.
   std::optional<double> count_flops(const Context& ctx, const Arguments& arguments) const;
+  /// Whether calls with tensors on `device` can run.
+  bool runs_on(Device device) const;
   /// How far run() may be from reference().
   const Tolerance& tolerance() const { return tolerance_; }
   /// Makes a random call legal; does nothing for an operator without `arbitrary`.
@@ -141,6 +143,17 @@ class Registry {
     Operator op;
     op.variants_ = {detail::Variant::of<Op>()};
     add_test_hooks<Op>(op);
+    insert(std::move(op));
+  }
+
+  /// Registers instantiations of one operator that differ in the ranks of their tensors.
+  template <class First, class... Others>
+  void add_ranks() {
+    static_assert((OperatorStruct<First> && ... && OperatorStruct<Others>));
+    static_assert(((First::name == Others::name) && ...));
+    Operator op;
+    op.variants_ = {detail::Variant::of<First>(), detail::Variant::of<Others>()...};
+    add_test_hooks<First>(op);
     insert(std::move(op));
   }
 

@@ -32,6 +32,7 @@ struct ArgumentSpec {
   std::vector<Expression> shape;    // the same, per axis
   bool finite = false;              // inputs: NaN and infinities are refused
   bool contiguous = false;          // the operator only ever sees row-major memory
+  bool host = false;                // a device call has these on the host
   std::string when;                 // outputs: the bool attribute that switches it on
   std::string like;                 // outputs of any rank: the input whose shape they have;
                                     // maps: the map of inputs whose entries they mirror
