@@ -43,6 +43,7 @@ macro(researchkit_resolve option package)
   endif()
 endmacro()
 researchkit_resolve(RESEARCHKIT_TESTS Catch2)
+set(RESEARCHKIT_EMULATOR ${RESEARCHKIT_TESTS})
 researchkit_resolve(RESEARCHKIT_BENCHMARKS benchmark)
 
 # The optional parts are built where there is code for them.

@@ -13,7 +13,7 @@ target_compile_definitions(researchkit_test_support PUBLIC
   RESEARCHKIT_TEST_GOLDEN_DIR="${tests}/golden"
   RESEARCHKIT_TEST_BINARY_DIR="${PROJECT_BINARY_DIR}")
 target_link_libraries(researchkit_test_support PUBLIC
-  researchkit::researchkit Catch2::Catch2WithMain nlohmann_json::nlohmann_json OpenMP::OpenMP_CXX)
+  researchkit::researchkit researchkit_emulator Catch2::Catch2WithMain nlohmann_json::nlohmann_json OpenMP::OpenMP_CXX)
 
 add_custom_target(researchkit_tests)
 file(GLOB test_files CONFIGURE_DEPENDS RELATIVE ${tests} ${tests}/*/*.cpp)

@@ -1,6 +1,9 @@
 #include "researchkit/core/registry.hpp"
 #include "researchkit/dynapipe/operators.hpp"
 #include "researchkit/fusefps/operators.hpp"
+#include "researchkit/graph/operators.hpp"
+#include "researchkit/nfgnn/operators.hpp"
+#include "researchkit/nn/operators.hpp"
 
 namespace researchkit {
 
@@ -9,6 +12,9 @@ const Registry& default_registry() {
     Registry all;
     dynapipe::register_dynapipe(all);
     fusefps::register_fusefps(all);
+    graph::register_graph(all);
+    nfgnn::register_nfgnn(all);
+    nn::register_nn(all);
     return all;
   }();
   return registry;

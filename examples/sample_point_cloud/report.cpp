@@ -9,7 +9,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kSensorPeriod_s = 0.1;
+constexpr double kSensorPeriodSeconds = 0.1;
 
 /// The covering radius after 1, 2, 3, ... samples: sample number i was so far from those before it.
 Curve radius_curve(const Measured& fps) {
@@ -110,7 +110,7 @@ void write_report(const std::filesystem::path& folder, const Findings& f) {
   write_radius_curves(folder / "covering_radius.svg", {radius_curve(best), f.random_radius});
   std::vector<std::pair<std::string, double>> bars;
   for (const Measured& m : f.methods) bars.emplace_back(m.name, m.best_s);
-  write_time_bars(folder / "time.svg", bars, kSensorPeriod_s, "next scan, at 10 Hz");
+  write_time_bars(folder / "time.svg", bars, kSensorPeriodSeconds, "next scan, at 10 Hz");
 
   const Json pictures = {
       {{"file", "top_view.svg"},

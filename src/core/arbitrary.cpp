@@ -140,6 +140,9 @@ void Arbitrary::draw_attributes() {
 
 Tensor Arbitrary::draw_tensor(const ArgumentSpec& spec) {
   Shape shape;
+  if (spec.any_rank()) {
+    for (auto rank = integer(0, 3); rank > 0; --rank) shape.push_back(integer(0, 24));
+  }
   for (const Expression& expression : spec.shape) {
     shape.push_back(expression.text() == "_"
                         ? integer(0, 4)

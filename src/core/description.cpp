@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "researchkit/core/error.hpp"
 
 namespace researchkit {
@@ -14,7 +16,13 @@ const ArgumentSpec* Schema::find(std::string_view name) const {
 }
 
 ArgumentSpec& Description::add(ArgumentKind kind, std::string_view name, std::string_view doc) {
-  if (schema_->find(name) != nullptr && kind != ArgumentKind::extent) {
+  // An output may have the name of an input: what an update makes of it.
+  const bool twice =
+      std::any_of(schema_->arguments.begin(), schema_->arguments.end(), [&](const auto& known) {
+        const bool update = known.kind == ArgumentKind::input && kind == ArgumentKind::output;
+        return known.name == name && !update;
+      });
+  if (twice && kind != ArgumentKind::extent) {
     throw Error(fmt::format("{} describes '{}' twice", schema_->operator_name, name));
   }
   ArgumentSpec& spec = schema_->arguments.emplace_back();
@@ -26,7 +34,7 @@ ArgumentSpec& Description::add(ArgumentKind kind, std::string_view name, std::st
 
 void Description::set_shape(ArgumentSpec& spec, std::string_view shape) {
   spec.shape_text = shape;
-  if (spec.arity == Arity::map) return;
+  if (spec.rank < 0) return;
   spec.shape = parse_shape(shape);
   if (static_cast<int>(spec.shape.size()) != spec.rank) {
     throw Error(fmt::format("{} describes '{}' of rank {} with the shape '{}'",
@@ -38,13 +46,15 @@ void Description::complete(const InputRules& rules) {
   ArgumentSpec& spec = schema_->arguments.back();
   if (!rules.in.empty()) spec.interval.emplace(rules.in);
   spec.finite = rules.finite;
-  spec.contiguous = rules.contiguous;
+  spec.contiguous = rules.contiguous || spec.any_rank();
+  spec.host = rules.host;
 }
 
 void Description::complete(const OutputRules& rules) {
   ArgumentSpec& spec = schema_->arguments.back();
   spec.when = rules.when;
-  spec.contiguous = rules.contiguous;
+  spec.contiguous = rules.contiguous || spec.any_rank();
+  spec.host = rules.host;
   spec.like = rules.like;
   spec.prefix = rules.prefix;
   if (!rules.count.empty()) spec.count.emplace(rules.count);

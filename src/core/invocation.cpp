@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "researchkit/core/operator.hpp"
 
@@ -13,6 +14,7 @@ struct Invocation::Argument {
   Port port;
   TensorMap tensors;     // what the operator object points at
   TensorMap row_major;   // copies that stand in for strided tensors during a run
+  TensorMap on_host;     // copies of what a device call reads on the host
   bool provided = true;  // outputs: the memory is the caller's
 
   bool is(ArgumentKind kind) const { return spec->kind == kind; }
@@ -45,12 +47,34 @@ std::int64_t find_bad(const Tensor& tensor, IsBad&& is_bad) {
   return bad == end ? -1 : bad - values;
 }
 
+/// The rules for the entries of an input as numbers. A bound with unknown symbols does not bind.
+ValueRange range_of(const ArgumentSpec& spec, const SymbolTable& symbols) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  ValueRange range{-kInfinity, kInfinity, false, false, spec.finite};
+  if (!spec.interval) return range;
+  const Interval::Bound &lower = spec.interval->lower(), &upper = spec.interval->upper();
+  if (const auto value = lower.value(symbols)) {
+    range.lower = *value;
+    range.lower_is_open = lower.open;
+  }
+  if (const auto value = upper.value(symbols)) {
+    range.upper = *value;
+    range.upper_is_open = upper.open;
+  }
+  return range;
+}
+
 }  // namespace
 
 void check_schema(const Schema& schema) {
   for (const ArgumentSpec& argument : schema.arguments) {
     const ArgumentSpec* flag = schema.find(argument.when);
     const ArgumentSpec* map = schema.find(argument.like);
+    if (argument.kind == ArgumentKind::output && argument.any_rank() &&
+        (map == nullptr || map->kind != ArgumentKind::input || map->arity != Arity::single)) {
+      throw Error(fmt::format("{}: '{}' says no input that it is like", schema.operator_name,
+                              argument.name));
+    }
     const bool flag_is_bool = flag != nullptr && flag->kind == ArgumentKind::attribute &&
                               flag->type == AttributeType::boolean;
     if (!argument.when.empty() && !flag_is_bool) {
@@ -69,12 +93,14 @@ Invocation::Invocation(const Context& ctx, const OperatorHooks& hooks, void* op,
                        const std::vector<Port>& ports)
     : ctx_(ctx), hooks_(hooks), op_(op) {
   for (std::size_t i = 0; i < ports.size(); ++i) {
-    arguments_.push_back({&hooks.schema->arguments[i], ports[i], {}, {}, true});
+    arguments_.push_back({&hooks.schema->arguments[i], ports[i], {}, {}, {}, true});
   }
   // Ranges that stand on attributes alone come first, so that a senseless attribute is not blamed
   // on a tensor whose shape it is part of.
   check_attributes();
   collect_tensors();
+  find_device();
+  read_on_host(ArgumentKind::input);
   unify();
   check_attributes();
   check_values();
@@ -123,7 +149,7 @@ void Invocation::check_attributes() const {
 }
 
 void Invocation::collect_tensors() {
-  Device device = ctx_.device();
+  device_ = ctx_.device();
   bool device_is_known = false;
   for (Argument& argument : arguments_) {
     if (argument.port.tensors == nullptr) continue;
@@ -142,12 +168,40 @@ void Invocation::collect_tensors() {
       if (tensor.dtype() != spec.dtype) {
         refuse(argument.label(key), to_string(spec.dtype), to_string(tensor.dtype()));
       }
-      if (device_is_known && tensor.device() != device) {
-        refuse(argument.label(key), "a tensor on " + to_string(device), to_string(tensor.device()));
+      if (device_is_known && tensor.device() != device_) {
+        refuse(argument.label(key), "a tensor on " + to_string(device_),
+               to_string(tensor.device()));
       }
-      device = tensor.device();
+      device_ = tensor.device();
       device_is_known = true;
     }
+  }
+}
+
+/// A device call needs the backend's kernel for the operator.
+void Invocation::find_device() {
+  if (device_.is_host()) return;
+  device_run_ = device_.backend->kernels().find(hooks_.type);
+  if (device_run_ != nullptr) return;
+  for (const Argument& argument : arguments_) {
+    if (argument.tensors.empty() || !argument.is(ArgumentKind::input)) continue;
+    refuse(argument.label(argument.tensors.begin()->first), "a tensor on cpu",
+           fmt::format("one on {}, where this operator has no kernel", to_string(device_)));
+  }
+  throw Error(
+      fmt::format("{} has no kernel for {}", hooks_.schema->operator_name, to_string(device_)));
+}
+
+/// Points the described members of the operator object at copies on the host.
+void Invocation::read_on_host(ArgumentKind kind) {
+  if (device_.is_host()) return;
+  for (Argument& argument : arguments_) {
+    if (!argument.is(kind) || !argument.spec->host || argument.tensors.empty()) continue;
+    argument.on_host.clear();
+    for (const auto& [key, tensor] : argument.tensors) {
+      argument.on_host.set(key, tensor.to(Device::host()));
+    }
+    argument.port.tensors->assign(argument.port.member, argument.on_host);
   }
 }
 
@@ -215,48 +269,51 @@ void Invocation::unify() {
 
 void Invocation::check_values() const {
   for (const Argument& argument : arguments_) {
-    if (!argument.is(ArgumentKind::input)) continue;
     const ArgumentSpec& spec = *argument.spec;
-    if (!spec.finite && !spec.interval) continue;
+    if (!argument.is(ArgumentKind::input) || (!spec.finite && !spec.interval)) continue;
     for (const auto& [key, tensor] : argument.tensors) {
-      if (!tensor.device().is_host()) continue;
-      std::int64_t bad = -1;
-      std::string wanted = "finite values", got;
-      if (spec.interval) {
-        const std::string symbols = symbols_.explain(spec.interval->text());
-        wanted = fmt::format("{}values in {}{}{}", spec.finite ? "finite " : "",
-                             spec.interval->text(), symbols.empty() ? "" : " with ", symbols);
-      }
-      visit_dtype(spec.dtype, [&, &tensor = tensor]<class T>(T) {
-        bad = find_bad<T>(tensor, [&](T value) {
-          if constexpr (std::is_floating_point_v<T>) {
-            if (spec.finite && !std::isfinite(value)) return true;
-            return spec.interval && !spec.interval->contains(static_cast<double>(value), symbols_);
-          } else {
-            return spec.interval &&
-                   !spec.interval->contains(static_cast<std::int64_t>(value), symbols_);
-          }
-        });
-        if (bad >= 0) {
-          got = fmt::format("{}", static_cast<const T*>(tensor.contiguous().data())[bad]);
-        }
-      });
-      if (bad >= 0) {
-        refuse(argument.label(key), wanted,
-               fmt::format("{} at {}", got, position_text(tensor.shape(), bad)));
-      }
+      const Tensor* on_host = argument.on_host.find(key);
+      check_values(argument, argument.label(key), on_host != nullptr ? *on_host : tensor);
     }
   }
 }
 
-void Invocation::place_outputs() {
-  Device device = ctx_.device();
-  for (const Argument& argument : arguments_) {
-    if (argument.is(ArgumentKind::input) && !argument.tensors.empty()) {
-      device = argument.tensors.begin()->second.device();
-      break;
-    }
+void Invocation::check_values(const Argument& argument, const std::string& label,
+                              const Tensor& tensor) const {
+  const ArgumentSpec& spec = *argument.spec;
+  std::int64_t bad = -1;
+  std::string got;
+  if (tensor.device().is_host()) {
+    visit_dtype(spec.dtype, [&]<class T>(T) {
+      bad = find_bad<T>(tensor, [&](T value) {
+        if constexpr (std::is_floating_point_v<T>) {
+          if (spec.finite && !std::isfinite(value)) return true;
+          return spec.interval && !spec.interval->contains(static_cast<double>(value), symbols_);
+        } else {
+          return spec.interval &&
+                 !spec.interval->contains(static_cast<std::int64_t>(value), symbols_);
+        }
+      });
+    });
+  } else {
+    bad = device_.backend->kernels().find_outside(ctx_, tensor.contiguous(),
+                                                  range_of(spec, symbols_));
   }
+  if (bad < 0) return;
+  const Tensor flat = tensor.contiguous().reshape({tensor.size()});
+  const Tensor entry = flat.slice(0, bad, bad + 1).to(Device::host());
+  visit_dtype(spec.dtype,
+              [&]<class T>(T) { got = fmt::format("{}", *static_cast<const T*>(entry.data())); });
+  std::string wanted = "finite values";
+  if (spec.interval) {
+    const std::string symbols = symbols_.explain(spec.interval->text());
+    wanted = fmt::format("{}values in {}{}{}", spec.finite ? "finite " : "", spec.interval->text(),
+                         symbols.empty() ? "" : " with ", symbols);
+  }
+  refuse(label, wanted, fmt::format("{} at {}", got, position_text(tensor.shape(), bad)));
+}
+
+void Invocation::place_outputs() {
   const auto argument_named = [&](std::string_view name) -> const Argument& {
     return *std::find_if(arguments_.begin(), arguments_.end(),
                          [&](const Argument& a) { return a.spec->name == name; });
@@ -289,6 +346,8 @@ void Invocation::place_outputs() {
       for (const auto& [key, tensor] : argument_named(spec.like).tensors) {
         shapes.emplace_back(key, tensor.shape());
       }
+    } else if (spec.any_rank()) {
+      shapes.emplace_back("", argument_named(spec.like).tensors.at("").shape());
     } else {
       Shape shape;
       for (const Expression& expression : spec.shape) {
@@ -313,15 +372,16 @@ void Invocation::place_outputs() {
     }
     for (const auto& [key, shape] : shapes) {
       if (!argument.provided) {
-        argument.tensors.set(key, Tensor(spec.dtype, shape, device));
+        argument.tensors.set(key, Tensor(spec.dtype, shape, device_, ctx_.stream()));
         continue;
       }
       const Tensor* tensor = argument.tensors.find(key);
       if (tensor == nullptr) refuse(argument.label(key), "memory for this output too", "none");
-      if (tensor->dtype() != spec.dtype || tensor->shape() != shape || tensor->device() != device) {
+      if (tensor->dtype() != spec.dtype || tensor->shape() != shape ||
+          tensor->device() != device_) {
         refuse(argument.label(key),
                fmt::format("{} of shape {} on {}", to_string(spec.dtype), to_string(shape),
-                           to_string(device)),
+                           to_string(device_)),
                fmt::format("{} of shape {} on {}", to_string(tensor->dtype()),
                            to_string(tensor->shape()), to_string(tensor->device())));
       }
@@ -343,7 +403,9 @@ void Invocation::check_overlap() const {
         for (const auto& [other_key, other] : arguments_[j].tensors) {
           if (j == i && other_key == key) continue;
           const auto [other_low, other_high] = other.byte_range();
-          if (low < other_high && other_low < high) {
+          // An empty tensor occupies nothing, wherever it points.
+          const bool both_occupy = low < high && other_low < other_high;
+          if (both_occupy && low < other_high && other_low < high) {
             refuse(output.label(key), "memory of its own",
                    fmt::format("memory that overlaps '{}'", arguments_[j].label(other_key)));
           }
@@ -356,6 +418,7 @@ void Invocation::check_overlap() const {
 void Invocation::bind_row_major() {
   for (Argument& argument : arguments_) {
     if (argument.port.tensors == nullptr || !argument.spec->contiguous) continue;
+    if (!argument.on_host.empty()) continue;  // copies have no gaps
     bool strided = false;
     for (const auto& [key, tensor] : argument.tensors) {
       strided = strided || !tensor.is_contiguous();
@@ -370,8 +433,13 @@ void Invocation::bind_row_major() {
 }
 
 void Invocation::execute(Path path) {
-  if (path == Path::run) {
+  if (path == Path::run && device_run_ != nullptr) {
+    (*device_run_)(ctx_, op_);
+  } else if (path == Path::run) {
     hooks_.run(op_, ctx_);
+  } else if (!device_.is_host()) {
+    throw Error(fmt::format("{}: the plain loops run on the host, not on {}",
+                            hooks_.schema->operator_name, to_string(device_)));
   } else {
     hooks_.reference(op_);
   }
@@ -392,9 +460,17 @@ void Invocation::execute(Path path) {
   }
 }
 
-Cost Invocation::cost() const {
-  return executed_ && hooks_.measured_cost != nullptr ? hooks_.measured_cost(op_)
-                                                      : hooks_.cost(op_);
+Cost Invocation::cost() {
+  if (!executed_ || hooks_.measured_cost == nullptr) return hooks_.cost(op_);
+  read_on_host(ArgumentKind::output);
+  const Cost cost = hooks_.measured_cost(op_);
+  for (const Argument& argument : arguments_) {
+    if (argument.on_host.empty() || !argument.is(ArgumentKind::output)) continue;
+    const bool strided = !argument.row_major.empty();
+    argument.port.tensors->assign(argument.port.member,
+                                  strided ? argument.row_major : argument.tensors);
+  }
+  return cost;
 }
 
 TensorMap Invocation::outputs() const {

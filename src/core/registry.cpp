@@ -175,6 +175,11 @@ const Variant& Operator::variant_for(const Arguments& arguments) const {
   return *nearest;
 }
 
+bool Operator::runs_on(Device device) const {
+  return device.is_host() ||
+         device.backend->kernels().find(variants_.front().hooks->type) != nullptr;
+}
+
 PreparedCall Operator::prepare(const Context& ctx, Arguments arguments) const {
   const Variant& variant = variant_for(arguments);
   return prepare(ctx, std::move(arguments), variant);

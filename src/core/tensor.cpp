@@ -35,6 +35,13 @@ std::shared_ptr<void> allocate_zeroed(std::size_t bytes) {
   return {memory, [](void* p) { std::free(p); }};
 }
 
+std::shared_ptr<void> allocate_on(Device device, std::size_t bytes, const Stream& stream) {
+  void* memory = device.backend->allocate(device.index, bytes, stream.handle());
+  // The stream lives as long as what was taken from it.
+  return {memory,
+          [device, stream](void* p) { device.backend->release(device.index, p, stream.handle()); }};
+}
+
 /// Copies elements of `size` bytes axis by axis; `axis` is the outermost one still to go.
 void copy_strided(std::byte* to, const Shape& to_strides, const std::byte* from,
                   const Shape& from_strides, const Shape& shape, std::size_t size,
@@ -65,15 +72,14 @@ std::int64_t element_count(const Shape& shape) {
   return count;
 }
 
-Tensor::Tensor(DType dtype, Shape shape, Device device)
+Tensor::Tensor(DType dtype, Shape shape, Device device, const Stream& stream)
     : shape_(std::move(shape)), size_(element_count(shape_)), dtype_(dtype), device_(device) {
-  if (!device.is_host()) throw Error("this build of researchkit has no CUDA device memory");
   if (size_ >
       std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(size_of(dtype))) {
     throw Error(fmt::format("shape {} has too many bytes", to_string(shape_)));
   }
   strides_ = row_major_strides(shape_);
-  owner_ = allocate_zeroed(bytes());
+  owner_ = device.is_host() ? allocate_zeroed(bytes()) : allocate_on(device, bytes(), stream);
   data_ = owner_.get();
 }
 
@@ -115,13 +121,51 @@ void Tensor::copy_from(const Tensor& source) {
                             to_string(shape_)));
   }
   if (size_ == 0) return;
-  if (is_contiguous() && source.is_contiguous()) {
+  using Direction = Backend::Direction;
+  if (!device_.is_host() && !is_contiguous()) {
+    const auto [low, high] = byte_range();
+    Tensor image = host_image();
+    image.copy_from(source);
+    device_.backend->copy(device_.index, const_cast<std::byte*>(low), image.owner_.get(),
+                          static_cast<std::size_t>(high - low), Direction::to_device, nullptr);
+  } else if (!source.device_.is_host() && !(device_ == source.device_ && source.is_contiguous())) {
+    copy_from(source.host_image());
+  } else if (!device_.is_host() && device_ == source.device_) {
+    device_.backend->copy(device_.index, data_, source.data_, bytes(), Direction::on_device,
+                          nullptr);
+  } else if (!device_.is_host()) {
+    const Tensor packed = source.contiguous();
+    device_.backend->synchronize(device_.index);
+    device_.backend->copy(device_.index, data_, packed.data_, bytes(), Direction::to_device,
+                          nullptr);
+    device_.backend->synchronize(device_.index);
+  } else if (is_contiguous() && source.is_contiguous()) {
     std::memcpy(data_, source.data_, bytes());
   } else {
     copy_strided(static_cast<std::byte*>(data_), strides_,
                  static_cast<const std::byte*>(source.data_), source.strides_, shape_,
                  size_of(dtype_), 0);
   }
+}
+
+/// The bytes of a device tensor on the host, under the same strides.
+Tensor Tensor::host_image() const {
+  const auto [low, high] = byte_range();
+  const auto size = static_cast<std::size_t>(high - low);
+  std::shared_ptr<void> memory = allocate_zeroed(size);
+  device_.backend->synchronize(device_.index);
+  device_.backend->copy(device_.index, memory.get(), low, size, Backend::Direction::to_host,
+                        nullptr);
+  device_.backend->synchronize(device_.index);
+  auto* first = static_cast<std::byte*>(memory.get()) + (static_cast<std::byte*>(data_) - low);
+  return {dtype_, shape_, strides_, first, std::move(memory)};
+}
+
+Tensor Tensor::to(Device device) const {
+  if (!defined() || device == device_) return *this;
+  Tensor copy(dtype_, shape_, device);
+  copy.copy_from(*this);
+  return copy;
 }
 
 Tensor Tensor::slice(int axis, std::int64_t begin, std::int64_t end, std::int64_t step) const {

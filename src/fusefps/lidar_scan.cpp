@@ -53,12 +53,13 @@ Scene make_scene(std::uint64_t seed) {
     const int b = 2000 + 8 * i;
     const double x0 = -75.0 + 38.0 * i;
     const double y0 = (22.0 + 6.0 * u(b)) * (i % 2 == 0 ? 1.0 : -1.0);
-    scene.boxes[static_cast<std::size_t>(kVehicles + i)] = {x0,
-                                                            x0 + 30.0,
-                                                            std::min(y0, y0 + 1.0),
-                                                            std::max(y0, y0 + 1.0),
-                                                            (-kSensorHeight + 5.0) + 4.0 * u(b + 1),
-                                                            0.3 + 0.2 * u(b + 2)};
+    scene.boxes[static_cast<std::size_t>(kVehicles) + static_cast<std::size_t>(i)] = {
+        x0,
+        x0 + 30.0,
+        std::min(y0, y0 + 1.0),
+        std::max(y0, y0 + 1.0),
+        (-kSensorHeight + 5.0) + 4.0 * u(b + 1),
+        0.3 + 0.2 * u(b + 2)};
   }
   for (int i = 0; i < kPoles; ++i) {
     const int b = 3000 + 8 * i;

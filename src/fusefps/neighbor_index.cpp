@@ -58,7 +58,7 @@ std::vector<Keyed> curve_order(In<Real, 2> points, std::int64_t n, std::int64_t 
   });
   const std::int64_t used = std::min(d, kMaxKeyAxes);
   const int bits = kKeyBits / static_cast<int>(used);
-  const double top = static_cast<double>((std::uint32_t{1} << bits) - 1);
+  const auto top = static_cast<double>((std::uint32_t{1} << bits) - 1);
   std::array<std::uint32_t, 1024> spread_table{};
   for (std::uint32_t v = 0; v < 1024; ++v) spread_table[v] = spread(v, used, std::min(bits, 10));
   std::vector<Keyed> items(static_cast<std::size_t>(n));

@@ -229,7 +229,7 @@ std::vector<std::byte> unpack_lzf(io::Bytes packed, std::size_t size, std::strin
 Tensor from_compressed(const Header& header, io::Bytes data, std::string_view file) {
   constexpr std::size_t kMaxRatio = 88;  // 264 bytes from 3
   if (data.size() < 8) io::fail(file, "truncated: the compressed data have no sizes");
-  const std::size_t packed = io::load<std::uint32_t>(&data[0]);
+  const std::size_t packed = io::load<std::uint32_t>(data.data());
   const std::size_t unpacked = io::load<std::uint32_t>(&data[4]);
   if (packed > data.size() - 8) io::fail(file, "truncated: the compressed data end too early");
   if (unpacked / header.row_bytes != header.points || unpacked % header.row_bytes != 0) {

@@ -217,7 +217,7 @@ void skip_element(Data& data, const Element& element) {
 /// The column of each property: x, y, z first; none for a list.
 std::vector<std::size_t> columns_of(const Element& vertex, std::size_t& columns,
                                     std::string_view file) {
-  constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+  constexpr auto kNone = static_cast<std::size_t>(-1);
   std::vector<std::size_t> column(vertex.properties.size(), kNone);
   columns = 0;
   for (const std::string_view name : {"x", "y", "z"}) {

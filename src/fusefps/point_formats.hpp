@@ -121,7 +121,7 @@ inline bool take_line(std::string_view& text, std::string_view& line) {
   if (text.empty()) return false;
   const auto end = text.find('\n');
   line = text.substr(0, end);
-  text.remove_prefix(end == text.npos ? text.size() : end + 1);
+  text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
   if (line.ends_with('\r')) line.remove_suffix(1);
   return true;
 }

@@ -1,9 +1,24 @@
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "researchkit/core/error.hpp"
 #include "src/tool/tool.hpp"
 
+#ifdef RESEARCHKIT_HAS_EMULATOR
+#include "tests/support/emulator/emulated_backend.hpp"
+#endif
+
 namespace researchkit::tool {
+namespace {
+
+#ifdef RESEARCHKIT_HAS_EMULATOR
+constexpr bool kHasEmulator = true;
+#else
+constexpr bool kHasEmulator = false;
+#endif
+
+}  // namespace
 
 std::string examples(std::initializer_list<std::string_view> lines) {
   std::string text = "\nExamples:\n";
@@ -13,10 +28,18 @@ std::string examples(std::initializer_list<std::string_view> lines) {
 
 Device parse_device(const std::string& text) {
   if (text == "cpu") return Device::host();
-  if (text.starts_with("cuda")) {
-    throw Error(fmt::format("device '{}': this build has no CUDA device code, only cpu", text));
+  if (text == "cuda") return Device::cuda(0);
+  if (text.starts_with("cuda:")) {
+    std::int32_t index = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data() + 5, end, index);
+    if (error == std::errc() && stop == end) return Device::cuda(index);
   }
-  throw Error(fmt::format("device '{}': wanted cpu, cuda or cuda:<number>", text));
+#ifdef RESEARCHKIT_HAS_EMULATOR
+  if (text == "emulated") return emulated_device();
+#endif
+  throw Error(fmt::format("device '{}': wanted cpu, cuda{} or cuda:<number>", text,
+                          kHasEmulator ? ", emulated" : ""));
 }
 
 std::string show_seconds(double seconds) {

@@ -56,13 +56,14 @@ Context make_context(const Options& options, Progress& progress, const int& fini
 }
 
 /// Runs the call `options.repeat` times and returns how long each took, in seconds, ascending.
-std::vector<double> time_call(PreparedCall& call, const Options& options, Progress& progress,
-                              int& finished_runs) {
+std::vector<double> time_call(PreparedCall& call, const Context& ctx, const Options& options,
+                              Progress& progress, int& finished_runs) {
   std::vector<double> seconds;
   for (finished_runs = 0; finished_runs < options.repeat; ++finished_runs) {
     progress.show(static_cast<double>(finished_runs) / options.repeat, options.operator_name);
     const auto begin = std::chrono::steady_clock::now();
     call.execute();
+    ctx.synchronize();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
     seconds.push_back(elapsed.count());
   }
@@ -100,9 +101,11 @@ int run_operator(const Options& options) {
   Progress progress;
   int finished_runs = 0;
   const Context ctx = make_context(options, progress, finished_runs);
+  for (auto& [name, tensor] : arguments.inputs) tensor = tensor.to(ctx.device());
   PreparedCall call = op.prepare(ctx, arguments);
-  const std::vector<double> seconds = time_call(call, options, progress, finished_runs);
-  const TensorMap outputs = call.outputs();
+  const std::vector<double> seconds = time_call(call, ctx, options, progress, finished_runs);
+  TensorMap outputs = call.outputs();
+  for (auto& [name, tensor] : outputs) tensor = tensor.to(Device::host());
   if (!options.output_dir.empty()) write_outputs(options.output_dir, outputs);
   progress.wipe();
 
@@ -136,7 +139,8 @@ void add_run(CLI::App& app, Action& action) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("-o,--output-dir", options->output_dir,
                    "where each output goes as <name>.npy; without it nothing is written");
-  verb->add_option("--device", options->device, "cpu, cuda or cuda:<number>")
+  verb->add_option("--device", options->device,
+                   "cpu, cuda or cuda:<number>; developer builds also emulated")
       ->capture_default_str();
   verb->add_option("--threads", options->threads, "threads; 0: OMP_NUM_THREADS or all processors")
       ->check(CLI::Range(0, 4096));

@@ -20,13 +20,16 @@ struct Options {
 
 int verify_folder(const Options& options) {
   const Context ctx({.device = parse_device(options.device), .threads = options.threads});
-  std::size_t passed = 0, failed = 0;
+  std::size_t passed = 0, failed = 0, without_kernel = 0;
   Progress progress;
   const auto on_case = [&](const CaseResult& result) {
-    (result.passed() ? passed : failed) += 1;
+    (!result.ran ? without_kernel : result.passed() ? passed : failed) += 1;
     if (!result.passed() || options.verbose) {
       progress.wipe();
-      fmt::print("{}: {}\n", result.name, result.passed() ? "passed" : result.failure);
+      fmt::print("{}: {}\n", result.name,
+                 !result.ran       ? "skipped: no kernel for " + options.device
+                 : result.passed() ? "passed"
+                                   : result.failure);
     }
     progress.show(fmt::format("{} passed, {} failed, {}", passed, failed, result.name));
   };
@@ -38,6 +41,7 @@ int verify_folder(const Options& options) {
     fmt::print(stderr, "researchkit: {}: no case.json and no errors.json below it\n",
                options.folder);
   }
+  if (without_kernel > 0) fmt::print("{} skipped\n", without_kernel);
   fmt::print("{} passed, {} failed\n", passed, failed);
   return failed == 0 && passed > 0 ? kSuccess : kFailure;
 }
@@ -49,7 +53,8 @@ void add_verify(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand(
       "verify", "hold the operators against every case.json and errors.json below a folder");
   verb->add_option("FOLDER", options->folder, "where to look")->required();
-  verb->add_option("--device", options->device, "cpu, cuda or cuda:<number>")
+  verb->add_option("--device", options->device,
+                   "cpu, cuda or cuda:<number>; developer builds also emulated")
       ->capture_default_str();
   verb->add_option("--threads", options->threads, "threads; 0: OMP_NUM_THREADS or all processors")
       ->check(CLI::Range(0, 4096));

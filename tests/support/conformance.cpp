@@ -170,6 +170,17 @@ Failures strides_do_not_matter(const Operator& op) {
   });
 }
 
+Failures device_equals_host(const Operator& op, Device device) {
+  return for_legal_calls(op, 25, 0, [&](const LegalCall& call, Failures& failures) {
+    Arguments there = call.arguments;
+    for (auto& [name, tensor] : there.inputs) tensor = tensor.to(device);
+    TensorMap got = op.run(Context({.device = device}), there).outputs;
+    for (auto& [name, tensor] : got) tensor = tensor.to(Device::host());
+    compare_outputs(op, to_string(device) + ", " + call.label, got,
+                    op.run(Context(), call.arguments).outputs, {}, failures);
+  });
+}
+
 Failures calls_leave_no_trace(const Operator& op) {
   return for_legal_calls(op, 15, 2, [&](const LegalCall& call, Failures& failures) {
     const Context ctx;
@@ -321,7 +332,7 @@ void add_input_offences(const ArgumentSpec& spec, const LegalCall& call, const S
   add("of another dtype", Tensor(DType::boolean, tensor->shape()));
   Shape deeper = tensor->shape();
   deeper.push_back(1);
-  add("of another rank", tensor->reshape(deeper));
+  if (!spec.any_rank()) add("of another rank", tensor->reshape(deeper));
   if (tensor->size() == 0) return;
   const DType dtype = tensor->dtype();  // the instantiation's, not the schema's first
   // Whether these are legal only the operator knows; it must not crash, nor write if it refuses.

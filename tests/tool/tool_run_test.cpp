@@ -148,7 +148,7 @@ TEST_CASE("illegal calls are refused and nothing is written") {
   check_refused(folder, points + "--set k=5 --input sizes=good.npy", "argument 'sizes'");
   check_refused(folder, points + "--set k", "wanted NAME=VALUE");
   check_refused(folder, kSample + "--input good.npy --set k=5", "wanted NAME=FILE");
-  check_refused(folder, points + "--set k=5 --device cuda", "no CUDA device code");
+  check_refused(folder, points + "--set k=5 --device cuda:99", "no device cuda:99");
   check_refused(folder, points + "--set k=5 --device tpu", "wanted cpu, cuda");
   check_refused(folder, "run fusefps.bogus --output-dir out", "there is no operator");
 }

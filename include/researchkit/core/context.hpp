@@ -6,8 +6,8 @@
 #include <stop_token>
 #include <string_view>
 
-#include "researchkit/core/device.hpp"
 #include "researchkit/core/reuse_pool.hpp"
+#include "researchkit/core/stream.hpp"
 #include "researchkit/core/workspace.hpp"
 
 namespace researchkit {
@@ -16,6 +16,8 @@ namespace researchkit {
 struct ContextOptions {
   /// Where operators without tensor inputs put their outputs.
   Device device = Device::host();
+  /// Where the kernels and the memory of a device call are put; without one the default stream.
+  Stream stream = {};
   /// Threads that operators may use; 0 takes OMP_NUM_THREADS, or else all processors.
   int threads = 0;
   /// Key of the random numbers that operators without a `seed` attribute draw.
@@ -37,6 +39,7 @@ class Context {
   explicit Context(ContextOptions options = {});
 
   Device device() const { return state_->options.device; }
+  const Stream& stream() const { return state_->options.stream; }
   int threads() const { return state_->options.threads; }
   std::uint64_t seed() const { return state_->options.seed; }
   const ContextOptions& options() const { return state_->options; }
@@ -48,6 +51,8 @@ class Context {
   void report_progress(double fraction, std::string_view what) const {
     if (state_->options.progress) state_->options.progress(fraction, what);
   }
+  /// Waits for what this Context put on its device.
+  void synchronize() const;
   /// Throws Cancelled if a stop was requested.
   void check_cancelled() const;
 

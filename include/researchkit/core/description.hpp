@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "researchkit/core/attribute.hpp"
+#include "researchkit/core/flat_view.hpp"
 #include "researchkit/core/schema.hpp"
 #include "researchkit/core/tensor_map.hpp"
 #include "researchkit/core/view.hpp"
@@ -20,13 +21,16 @@ struct InputRules {
   std::string_view in = {};  ///< legal values of every entry: "[0, n)"
   bool finite = false;       ///< NaN and infinities are refused
   bool contiguous = false;   ///< a strided tensor is copied to row-major memory before the run
+  bool host = false;         ///< validate(), infer(), cost() or a device run read its values
 };
 /// What may be said of an output.
 struct OutputRules {
   std::string_view when = {};    ///< exists only if this bool attribute is true
   bool contiguous = false;       ///< a strided tensor is written through a row-major copy
+  bool host = false;             ///< measured_cost() reads its values
   std::string_view count = {};   ///< lists: how many tensors, an expression
-  std::string_view like = {};    ///< maps: one entry for each entry of this map of inputs
+  std::string_view like = {};    ///< any rank: the input whose shape it has;
+                                 ///< maps: one entry for each entry of this map of inputs
   std::string_view prefix = {};  ///< maps: what stands before an entry's name in a call: "d_"
 };
 /// What may be said of an attribute.
@@ -140,6 +144,26 @@ struct MemberTraits<std::vector<TensorView<T, Rank>>> {
   }
 };
 
+template <class T>
+struct MemberTraits<FlatView<T>> {
+  using element = T;
+  static constexpr int rank = -1;
+  static constexpr Arity arity = Arity::single;
+  static constexpr bool optional = false;
+  static void collect(const void* member, TensorMap& into) {
+    const auto& view = *static_cast<const FlatView<T>*>(member);
+    if (view.data_handle() == nullptr) return;
+    auto* data = const_cast<std::remove_const_t<T>*>(view.data_handle());
+    into.set("", {dtype_of<T>, view.shape(), view.strides(), data,
+                  std::shared_ptr<void>(std::shared_ptr<void>(), data), view.device()});
+  }
+  static void assign(void* member, const TensorMap& tensors) {
+    auto& view = *static_cast<FlatView<T>*>(member);
+    view = {};
+    for (const auto& [name, tensor] : tensors) view = FlatView<T>(Tensor(tensor));
+  }
+};
+
 template <class T, class Map>
 struct MapTraits {
   using element = T;
@@ -212,8 +236,9 @@ class Description {
   /// Learns the members; if `schema` is not null also writes it.
   explicit Description(Schema* schema = nullptr) : schema_(schema) {}
 
-  /// An input tensor: In, Optional<In>, InList or InMap. `shape` has one expression per axis,
-  /// "b n 2*d"; a symbol is the same number wherever it stands in the operator.
+  /// An input tensor: In, Optional<In>, InFlat, InList or InMap. `shape` has one expression per
+  /// axis, "b n 2*d"; a symbol is the same number wherever it stands in the operator. Tensors of any
+  /// rank have the shape "...".
   template <detail::InputMember Member>
   void input(Member& member, std::string_view name, std::string_view shape, std::string_view doc,
              const InputRules& rules = {}) {
@@ -221,7 +246,7 @@ class Description {
     if (schema_ != nullptr) complete(rules);
   }
 
-  /// An output tensor: Out, Optional<Out>, OutList or OutMap.
+  /// An output tensor: Out, Optional<Out>, OutFlat, OutList or OutMap.
   template <detail::OutputMember Member>
   void output(Member& member, std::string_view name, std::string_view shape, std::string_view doc,
               const OutputRules& rules = {}) {

@@ -5,23 +5,26 @@
 
 namespace researchkit {
 
-enum class DeviceKind : std::uint8_t { host, cuda };
+class Backend;  // core/backend.hpp
 
-/// Where a tensor lives or an operator runs: the host, or CUDA device number `index`.
+/// Where a tensor lives or an operator runs: the host, or device number `index` of a backend.
 struct Device {
-  DeviceKind kind = DeviceKind::host;
+  const Backend* backend = nullptr;  ///< null: the host
   std::int32_t index = 0;
 
-  static constexpr Device host() { return {}; }
-  static constexpr Device cuda(std::int32_t index = 0) { return {DeviceKind::cuda, index}; }
+  constexpr Device() = default;
+  constexpr Device(const Backend& of, std::int32_t number) : backend(&of), index(number) {}
 
-  constexpr bool is_host() const { return kind == DeviceKind::host; }
+  static constexpr Device host() { return {}; }
+  /// CUDA device number `index`. Throws Error where this build has no CUDA or the machine no such
+  /// device.
+  static Device cuda(std::int32_t index = 0);
+
+  constexpr bool is_host() const { return backend == nullptr; }
   friend constexpr bool operator==(Device, Device) = default;
 };
 
 /// "cpu", "cuda:0", ...
-inline std::string to_string(Device device) {
-  return device.is_host() ? "cpu" : "cuda:" + std::to_string(device.index);
-}
+std::string to_string(Device device);
 
 }  // namespace researchkit

@@ -2,6 +2,8 @@
 
 #include <concepts>
 #include <string_view>
+#include <typeindex>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -9,6 +11,7 @@
 #include "researchkit/core/context.hpp"
 #include "researchkit/core/cost.hpp"
 #include "researchkit/core/description.hpp"
+#include "researchkit/core/device_kernels.hpp"
 #include "researchkit/core/error.hpp"
 #include "researchkit/core/schema.hpp"
 
@@ -91,6 +94,7 @@ namespace detail {
 /// The members of an operator type as plain functions on an operator object.
 struct OperatorHooks {
   const Schema* schema;
+  std::type_index type;                            // what a backend's kernels are found by
   void (*infer)(const void* op, Extents&);         // null if the operator has none
   void (*validate)(const void* op, const Check&);  // null if the operator has none
   void (*run)(const void* op, const Context&);     // null where only the reference exists
@@ -122,8 +126,8 @@ const Schema& schema_of() {
 template <class Op, bool Runs = true>
 const OperatorHooks& hooks_of() {
   static const OperatorHooks hooks = [] {
-    OperatorHooks h{};
-    h.schema = &schema_of<Op>();
+    OperatorHooks h{&schema_of<Op>(), typeid(Op), nullptr, nullptr,
+                    nullptr,          nullptr,    nullptr, nullptr};
     if constexpr (requires(const Op op, Extents& extents) { op.infer(extents); }) {
       h.infer = [](const void* op, Extents& extents) {
         static_cast<const Op*>(op)->infer(extents);
@@ -162,7 +166,7 @@ class Invocation {
   Invocation& operator=(const Invocation&) = delete;
 
   void execute(Path path = Path::run);
-  Cost cost() const;  ///< the exact one after execute(), where the operator has it
+  Cost cost();  ///< the exact one after execute(), where the operator has it
   /// The outputs by name: entries of lists and maps as in a call.
   TensorMap outputs() const;
   /// Points the operator object at the outputs, cut to their true extents.
@@ -179,12 +183,17 @@ class Invocation {
   void place_outputs();
   void check_overlap() const;
   void bind_row_major();
+  void find_device();
+  void read_on_host(ArgumentKind kind);
+  void check_values(const Argument& argument, const std::string& label, const Tensor& tensor) const;
   [[noreturn]] void refuse(std::string_view argument, std::string_view wanted,
                            std::string_view got) const;
 
   Context ctx_;
   const OperatorHooks& hooks_;
   void* op_;
+  Device device_;  // where the call runs
+  const DeviceKernels::Run* device_run_ = nullptr;
   std::vector<Argument> arguments_;
   SymbolTable symbols_;
   bool executed_ = false;
@@ -225,6 +234,23 @@ template <template <class> class Op>
 struct Function {
   auto operator()(const Context& ctx, Op<float> op) const { return run(ctx, std::move(op)); }
   auto operator()(const Context& ctx, Op<double> op) const { return run(ctx, std::move(op)); }
+};
+
+/// The same for operators that are templates over Real and the type of their indices.
+template <template <class, class> class Op>
+struct IndexedFunction {
+  auto operator()(const Context& ctx, Op<float, std::int32_t> op) const {
+    return run(ctx, std::move(op));
+  }
+  auto operator()(const Context& ctx, Op<float, std::int64_t> op) const {
+    return run(ctx, std::move(op));
+  }
+  auto operator()(const Context& ctx, Op<double, std::int32_t> op) const {
+    return run(ctx, std::move(op));
+  }
+  auto operator()(const Context& ctx, Op<double, std::int64_t> op) const {
+    return run(ctx, std::move(op));
+  }
 };
 
 }  // namespace researchkit

@@ -50,7 +50,7 @@ struct Variant {
 class PreparedCall {
  public:
   void execute(detail::Path path = detail::Path::run) { call_->execute(path); }
-  Cost cost() const { return call_->cost(); }
+  Cost cost() { return call_->cost(); }
   /// The outputs, cut to their true extents.
   TensorMap outputs() const { return call_->outputs(); }
 
@@ -71,7 +71,7 @@ class Operator {
  public:
   const std::string& name() const { return schema().operator_name; }
   const std::string& summary() const { return schema().summary; }
-  /// The schema of the first instantiation; others differ in floating dtypes or ranks alone.
+  /// The schema of the first instantiation; others differ in dtypes or ranks alone.
   const Schema& schema() const { return *variants_.front().hooks->schema; }
   std::size_t variant_count() const { return variants_.size(); }
   const Schema& schema(std::size_t variant) const { return *variants_[variant].hooks->schema; }
@@ -85,6 +85,8 @@ class Operator {
   /// Floating-point operations that the plain loops do in this call (its real inputs must be
   /// float64); nothing for operators that are not templates over Real.
   std::optional<double> count_flops(const Context& ctx, const Arguments& arguments) const;
+  /// Whether calls with tensors on `device` can run.
+  bool runs_on(Device device) const;
   /// How far run() may be from reference().
   const Tolerance& tolerance() const { return tolerance_; }
   /// Makes a random call legal; does nothing for an operator without `arbitrary`.
@@ -116,6 +118,22 @@ class Registry {
     op.variants_ = {detail::Variant::of<Op<float>>(), detail::Variant::of<Op<double>>()};
     op.counted_ = detail::Variant::of<Op<Counted>, false>();
     add_test_hooks<Op<float>>(op);
+    insert(std::move(op));
+  }
+  /// Registers an operator that is a template over Real and the type of its indices: float and
+  /// double, int32 and int64.
+  template <template <class, class> class Op>
+  void add() {
+    using Narrow = std::int32_t;
+    using Wide = std::int64_t;
+    static_assert(OperatorStruct<Op<float, Narrow>>);
+    static_assert(OperatorStruct<Op<double, Wide>>);
+    Operator op;
+    op.variants_ = {
+        detail::Variant::of<Op<float, Narrow>>(), detail::Variant::of<Op<float, Wide>>(),
+        detail::Variant::of<Op<double, Narrow>>(), detail::Variant::of<Op<double, Wide>>()};
+    op.counted_ = detail::Variant::of<Op<Counted, Wide>, false>();
+    add_test_hooks<Op<float, Narrow>>(op);
     insert(std::move(op));
   }
   /// Registers an operator without a Real type.

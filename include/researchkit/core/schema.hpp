@@ -26,14 +26,16 @@ struct ArgumentSpec {
   // Inputs and outputs.
   DType dtype = DType::f32;
   Arity arity = Arity::single;
-  int rank = 0;
+  int rank = 0;  // -1: any
   bool optional = false;
   std::string shape_text;           // "b n d"
   std::vector<Expression> shape;    // the same, per axis
   bool finite = false;              // inputs: NaN and infinities are refused
   bool contiguous = false;          // the operator only ever sees row-major memory
+  bool host = false;                // a device call has these on the host
   std::string when;                 // outputs: the bool attribute that switches it on
-  std::string like;                 // maps of outputs: the map of inputs whose entries they mirror
+  std::string like;                 // outputs of any rank: the input whose shape they have;
+                                    // maps: the map of inputs whose entries they mirror
   std::string prefix;               // maps: what stands before an entry's name in a call
   std::optional<Expression> count;  // lists of outputs: how many
 
@@ -47,6 +49,9 @@ struct ArgumentSpec {
 
   // Extents that only the run knows.
   std::optional<Expression> at_most;
+
+  /// Whether one tensor of any rank stands behind the argument.
+  bool any_rank() const { return arity == Arity::single && rank < 0; }
 };
 
 /// A legal range for a symbol of the shapes.

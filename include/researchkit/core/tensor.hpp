@@ -11,6 +11,7 @@
 
 #include "researchkit/core/device.hpp"
 #include "researchkit/core/dtype.hpp"
+#include "researchkit/core/stream.hpp"
 #include "researchkit/core/view.hpp"
 
 namespace researchkit {
@@ -33,7 +34,8 @@ class Tensor {
   Tensor() = default;
 
   /// A row-major tensor of zeros. Throws Error for a negative extent or too many bytes.
-  Tensor(DType dtype, Shape shape, Device device = {});
+  /// On a device the memory is taken, and one day given back, in the order of `stream`.
+  Tensor(DType dtype, Shape shape, Device device = {}, const Stream& stream = {});
 
   /// A tensor over memory that `owner` keeps alive; `strides` count elements.
   Tensor(DType dtype, Shape shape, Shape strides, void* data, std::shared_ptr<void> owner,
@@ -90,8 +92,11 @@ class Tensor {
   Tensor clone() const;
   /// This tensor if it is row-major without gaps, else a copy that is.
   Tensor contiguous() const { return is_contiguous() ? *this : clone(); }
-  /// Copies the elements of `source`, which has the same dtype and shape, into this memory.
+  /// Copies the elements of `source`, which has the same dtype and shape, into this memory. Between
+  /// devices it waits for both; strided tensors of a device go through the host.
   void copy_from(const Tensor& source);
+  /// This tensor if it lies on `device`, else a row-major copy that does.
+  Tensor to(Device device) const;
   /// The entries begin, begin + step, ... < end of one axis, sharing memory.
   Tensor slice(int axis, std::int64_t begin, std::int64_t end, std::int64_t step = 1) const;
   /// The same elements under another shape, sharing memory. Throws Error if not contiguous.
@@ -110,6 +115,7 @@ class Tensor {
     }
     return {static_cast<T*>(data_), extents, strides, device_};
   }
+  Tensor host_image() const;
   void check_view(DType dtype, int rank) const;
   void check_values(DType dtype) const;
   void check_count(std::size_t values) const;

@@ -46,11 +46,13 @@ struct CloudResult {
   std::int64_t count = 0;
 };
 
-/// Points the task at a cloud [n, d]; columns that are not adjacent are copied.
+/// Points the task at a cloud [n, d]; columns that are not adjacent are copied. A cloud on a device
+/// is described without its points.
 template <class Real>
 void set_points(CloudTask<Real>& task, In<Real, 2> points, std::int64_t m) {
   task.cloud.rows = points.extent(0);
   task.cloud.distance_dims = m;
+  if (!points.device().is_host()) return;  // whoever runs there knows where they are
   if (points.stride(1) == 1 || m == 1) {
     task.cloud.points = points.data_handle();
     task.cloud.row_stride = points.stride(0);
@@ -88,6 +90,7 @@ struct Position {
 };
 template <class Real>
 std::optional<Position> find_non_finite(const Cloud<Real>& cloud, std::int64_t columns) {
+  if (cloud.points == nullptr) return std::nullopt;  // on a device, which looks itself
   if constexpr (std::same_as<Real, float> || std::same_as<Real, double>) {
     if (all_finite(cloud.points, cloud.rows, cloud.row_stride, columns, cloud.mask)) {
       return std::nullopt;

@@ -63,7 +63,7 @@ struct GatherPointsBackward {
              "the rows that were gathered from: only their number "
              "matters");
     io.input(indices, "indices", "b k", "which rows were gathered",
-             {.in = "[-1, n)", .contiguous = true});
+             {.in = "[-1, n)", .contiguous = true, .host = true});
     io.input(d_gathered, "d_gathered", "b k c", "gradient of gathered", {.contiguous = true});
     io.output(d_features, "d_features", "b n c", "gradient of features", {.contiguous = true});
   }
@@ -159,7 +159,7 @@ struct BallQuery {
     io.input(queries, "queries", "b m d", "centres", {.finite = true});
     io.input(points, "points", "b n d", "coordinates; those of points in use are finite");
     io.input(lengths, "lengths", "b", "points used of each cloud, all when absent",
-             {.in = "[0, n]"});
+             {.in = "[0, n]", .host = true});
     io.output(indices, "indices", "b m max_neighbors", "points found, ascending");
     io.output(counts, "counts", "b m", "points found, at most max_neighbors");
     io.attribute(radius, "radius", "only points nearer than this", {.in = "(0, inf)"});
@@ -201,7 +201,6 @@ struct BallQuery {
     }
   }
 
- private:
   std::int64_t points_of(std::int64_t b) const {
     return lengths ? (*lengths)(b) : points.extent(1);
   }
@@ -235,7 +234,7 @@ struct KnnQuery {
     io.input(queries, "queries", "b m d", "centres", {.finite = true});
     io.input(points, "points", "b n d", "coordinates; those of points in use are finite");
     io.input(lengths, "lengths", "b", "points used of each cloud, all when absent",
-             {.in = "[0, n]"});
+             {.in = "[0, n]", .host = true});
     io.output(indices, "indices", "b m k", "nearest points, near ones first, then -1");
     io.output(distances, "distances", "b m k", "their squared distances, then infinity");
     io.attribute(k, "k", "points wanted of each query; at most n without lengths",
@@ -284,7 +283,6 @@ struct KnnQuery {
     random.sizes.set("k", std::get<std::int64_t>(random.call.attributes["k"]));
   }
 
- private:
   std::int64_t points_of(std::int64_t b) const {
     return lengths ? (*lengths)(b) : points.extent(1);
   }

@@ -30,7 +30,7 @@ struct CoverageMetrics {
     io.dimension("d", "[1, 4096]", "columns of a point");
     io.input(points, "points", "b n d", "coordinates, finite where they enter the distance");
     io.input(indices, "indices", "b k", "samples, at least one of each cloud; -1: none",
-             {.in = "[-1, n)"});
+             {.in = "[-1, n)", .host = true});
     io.output(metrics, "metrics", "b 4", "radius, mean, rms, gap (infinity for one sample)");
     io.attribute(distance_dims, "distance_dims", "leading columns that enter the distance; 0: all",
                  {.in = "[0, d]"});
@@ -81,12 +81,12 @@ struct CoverageMetrics {
     }
   }
 
+  std::int64_t m() const { return distance_dims > 0 ? distance_dims : points.extent(2); }
+
  private:
   struct Sums {
     double largest = 0, sum = 0, sum_of_roots = 0;
   };
-
-  std::int64_t m() const { return distance_dims > 0 ? distance_dims : points.extent(2); }
 
   Coverage measure(const Context& ctx, In<Real, 2> cloud,
                    const std::vector<double>& samples) const {

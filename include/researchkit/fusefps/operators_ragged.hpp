@@ -48,17 +48,18 @@ struct RaggedFarthestPointSample {
   void describe(Description& io) {
     io.dimension("d", "[1, 4096]", "columns of a point");
     io.input(points, "points", "p d", "coordinates, finite");
-    io.input(offsets, "offsets", "b+1", "where clouds begin: ascending from 0 to p");
+    io.input(offsets, "offsets", "b+1", "where clouds begin: ascending from 0 to p",
+             {.host = true});
     io.input(num_samples, "num_samples", "b", "points to choose from each cloud",
-             {.in = "[0, inf)"});
+             {.in = "[0, inf)", .host = true});
     io.input(start_index, "start_index", "b", "first choice of each cloud; -1 where none is wanted",
-             {.in = "[-1, p)"});
+             {.in = "[-1, p)", .host = true});
     io.extent(total, "total", "wanted", "samples of all clouds");
     io.output(indices, "indices", "total", "chosen points, cloud by cloud", {.contiguous = true});
     io.output(distances, "distances", "total",
               "squared distance to the earlier choices when chosen", {.contiguous = true});
     io.output(sample_offsets, "sample_offsets", "b+1", "where the samples of each cloud begin");
-    io.output(stats, "stats", "b 16", "counters of the work done");
+    io.output(stats, "stats", "b 16", "counters of the work done", {.host = true});
     io.attribute(algorithm, "algorithm", "how the points are found");
     io.attribute(index_base, "index_base", "what indices and start_index count from");
     io.attribute(k, "k", "points to choose from each cloud; -1: not given", {.in = "[-1, inf)"});
@@ -213,52 +214,7 @@ struct RaggedFarthestPointSample {
     }
   }
 
- private:
-  /// Results of all clouds, before it is known where in the outputs they go.
-  class Results {
-   public:
-    explicit Results(const RaggedFarthestPointSample& op) : op_(op) {
-      std::int64_t sum = 0;
-      for (std::int64_t b = 0; b < op.clouds(); ++b) sum += op.wanted(b);
-      indices_.resize(static_cast<std::size_t>(sum));
-      distances_.resize(indices_.size());
-      std::size_t at = 0;
-      for (std::int64_t b = 0; b < op.clouds(); ++b) {
-        const auto wanted = static_cast<std::size_t>(op.wanted(b));
-        detail::CloudResult<Real> result;
-        result.indices = std::span(indices_).subspan(at, wanted);
-        result.distances = std::span(distances_).subspan(at, wanted);
-        each_.push_back(result);
-        at += wanted;
-      }
-    }
-    detail::CloudResult<Real>& operator[](std::int64_t b) {
-      return each_[static_cast<std::size_t>(b)];
-    }
-    void store() const {
-      std::int64_t at = 0;
-      op_.sample_offsets(0) = 0;
-      for (std::int64_t b = 0; b < op_.clouds(); ++b) {
-        const detail::CloudResult<Real>& result = each_[static_cast<std::size_t>(b)];
-        for (std::size_t j = 0; j < static_cast<std::size_t>(result.count); ++j) {
-          op_.indices(at) = result.indices[j] + op_.base(b);
-          op_.distances(at) = result.distances[j];
-          ++at;
-        }
-        op_.sample_offsets(b + 1) = at;
-        for (std::size_t i = 0; i < result.stats.size(); ++i) {
-          op_.stats(b, static_cast<std::int64_t>(i)) = result.stats[i];
-        }
-      }
-      op_.total.set(at);
-    }
-
-   private:
-    const RaggedFarthestPointSample& op_;
-    std::vector<std::int32_t> indices_;
-    std::vector<Real> distances_;
-    std::vector<detail::CloudResult<Real>> each_;
-  };
+  // ---- what every path of the operator reads
 
   std::int64_t clouds() const { return offsets.extent(0) - 1; }
   std::int64_t m() const { return distance_dims > 0 ? distance_dims : points.extent(1); }
@@ -306,6 +262,53 @@ struct RaggedFarthestPointSample {
     }
     return task;
   }
+
+ private:
+  /// Results of all clouds, before it is known where in the outputs they go.
+  class Results {
+   public:
+    explicit Results(const RaggedFarthestPointSample& op) : op_(op) {
+      std::int64_t sum = 0;
+      for (std::int64_t b = 0; b < op.clouds(); ++b) sum += op.wanted(b);
+      indices_.resize(static_cast<std::size_t>(sum));
+      distances_.resize(indices_.size());
+      std::size_t at = 0;
+      for (std::int64_t b = 0; b < op.clouds(); ++b) {
+        const auto wanted = static_cast<std::size_t>(op.wanted(b));
+        detail::CloudResult<Real> result;
+        result.indices = std::span(indices_).subspan(at, wanted);
+        result.distances = std::span(distances_).subspan(at, wanted);
+        each_.push_back(result);
+        at += wanted;
+      }
+    }
+    detail::CloudResult<Real>& operator[](std::int64_t b) {
+      return each_[static_cast<std::size_t>(b)];
+    }
+    void store() const {
+      std::int64_t at = 0;
+      op_.sample_offsets(0) = 0;
+      for (std::int64_t b = 0; b < op_.clouds(); ++b) {
+        const detail::CloudResult<Real>& result = each_[static_cast<std::size_t>(b)];
+        for (std::size_t j = 0; j < static_cast<std::size_t>(result.count); ++j) {
+          op_.indices(at) = result.indices[j] + op_.base(b);
+          op_.distances(at) = result.distances[j];
+          ++at;
+        }
+        op_.sample_offsets(b + 1) = at;
+        for (std::size_t i = 0; i < result.stats.size(); ++i) {
+          op_.stats(b, static_cast<std::int64_t>(i)) = result.stats[i];
+        }
+      }
+      op_.total.set(at);
+    }
+
+   private:
+    const RaggedFarthestPointSample& op_;
+    std::vector<std::int32_t> indices_;
+    std::vector<Real> distances_;
+    std::vector<detail::CloudResult<Real>> each_;
+  };
 
   void validate_offsets(const Check& check) const {
     const auto refuse = [&](std::int64_t b) {

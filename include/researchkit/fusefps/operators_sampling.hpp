@@ -62,22 +62,23 @@ struct FarthestPointSampling {
     io.dimension("d", "[1, 4096]", "columns of a point");
     io.input(points, "points", "b n d", "coordinates; those of valid points are finite");
     io.input(lengths, "lengths", "b", "points used of each cloud, all when absent",
-             {.in = "[0, n]"});
+             {.in = "[0, n]", .host = true});
     io.input(mask, "mask", "b n", "nonzero: the point is valid; not together with lengths",
-             {.contiguous = true});
+             {.contiguous = true, .host = true});
     io.input(num_samples, "num_samples", "b", "points to choose from each cloud",
-             {.in = "[0, inf)"});
+             {.in = "[0, inf)", .host = true});
     io.input(start_index, "start_index", "b s", "chosen first, in this order; -1: unused entry",
-             {.in = "[-1, n)"});
+             {.in = "[-1, n)", .host = true});
     io.input(initial_distance, "initial_distance", "b n",
              "squared distance to earlier samples, at least 0, may be infinite",
-             {.contiguous = true});
+             {.contiguous = true, .host = true});
     io.output(indices, "indices", "b samples", "chosen points in order, then -1",
               {.contiguous = true});
     io.output(distances, "distances", "b samples",
               "squared distance to the earlier choices when chosen, then 0", {.contiguous = true});
     io.output(counts, "counts", "b", "points chosen");
-    io.output(stats, "stats", "b 16", "counters of the work done", {.contiguous = true});
+    io.output(stats, "stats", "b 16", "counters of the work done",
+              {.contiguous = true, .host = true});
     io.output(min_dist, "min_dist", "b n", "squared distance to the nearest choice",
               {.when = "return_min_dist", .contiguous = true});
     io.output(assignment, "assignment", "b n", "ordinal of the nearest choice, -1: none",
@@ -228,7 +229,8 @@ struct FarthestPointSampling {
     if (kAlgorithm == Algorithm::fused) attributes.erase("split_rule");
   }
 
- private:
+  // ---- what every path of the operator reads
+
   std::int64_t clouds() const { return points.extent(0); }
   std::int64_t m() const { return distance_dims > 0 ? distance_dims : points.extent(2); }
 
@@ -285,6 +287,7 @@ struct FarthestPointSampling {
     return task;
   }
 
+ private:
   detail::CloudResult<Real> result_of(std::int64_t b) const {
     const auto row = [&](const auto& view) {
       using Element = typename std::remove_reference_t<decltype(view)>::element_type;

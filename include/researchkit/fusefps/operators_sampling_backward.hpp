@@ -38,9 +38,9 @@ struct FarthestPointSamplingBackward {
     io.dimension("d", "[1, 4096]", "columns of a point");
     io.input(points, "points", "b n d", "coordinates", {.contiguous = true});
     io.input(indices, "indices", "b samples", "chosen points",
-             {.in = "[-1, n)", .contiguous = true});
+             {.in = "[-1, n)", .contiguous = true, .host = true});
     io.input(assignment, "assignment", "b n", "ordinal of the nearest choice, -1: none",
-             {.in = "[-1, samples)", .contiguous = true});
+             {.in = "[-1, samples)", .contiguous = true, .host = true});
     io.input(d_min_dist, "d_min_dist", "b n", "gradient of min_dist", {.contiguous = true});
     io.output(d_points, "d_points", "b n d", "gradient of the points", {.contiguous = true});
     io.attribute(distance_dims, "distance_dims", "leading columns that enter the distance; 0: all",
@@ -81,7 +81,6 @@ struct FarthestPointSamplingBackward {
     }
   }
 
- private:
   std::int64_t m() const { return distance_dims > 0 ? distance_dims : points.extent(2); }
 };
 

@@ -30,7 +30,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 /// s + t * t: rounded twice, or once where kFma.
 template <bool kFma, class D, class V = hn::Vec<D>>
-HWY_INLINE V AddSquare(D d, V t, V s) {
+HWY_INLINE V add_square(D d, V t, V s) {
   if constexpr (!kFma) {
     return hn::Add(s, hn::Mul(t, t));
   } else {
@@ -52,7 +52,7 @@ HWY_INLINE V AddSquare(D d, V t, V s) {
 
 /// The first lanes of a mask as bits.
 template <class D, class M>
-HWY_INLINE std::uint32_t Bits(D d, M mask) {
+HWY_INLINE std::uint32_t mask_bits(D d, M mask) {
   std::uint8_t bytes[8] = {};
   hn::StoreMaskBits(d, mask, bytes);
   std::uint32_t bits;
@@ -74,12 +74,12 @@ class Searcher {
 
   /// Visits every leaf whose box has a bound below `limit`: visit(leaf).
   template <class Visit>
-  HWY_INLINE void LeavesBelow(const Real* query, Real limit, Visit&& visit) const {
+  HWY_INLINE void leaves_below(const Real* query, Real limit, Visit&& visit) const {
     for (std::int64_t block = 0; block < blocks_; ++block) {
-      std::uint32_t groups = BoxesBelow(index_.group_boxes(block), query, limit);
+      std::uint32_t groups = boxes_below(index_.group_boxes(block), query, limit);
       for (; groups != 0; groups &= groups - 1) {
         const std::int64_t group = block * kGroup + hwy::Num0BitsBelowLS1Bit_Nonzero32(groups);
-        std::uint32_t leaves = BoxesBelow(index_.leaf_boxes(group), query, limit);
+        std::uint32_t leaves = boxes_below(index_.leaf_boxes(group), query, limit);
         for (; leaves != 0; leaves &= leaves - 1) {
           visit(group * kGroup +
                 static_cast<std::int64_t>(hwy::Num0BitsBelowLS1Bit_Nonzero32(leaves)));
@@ -91,26 +91,26 @@ class Searcher {
   /// Visits leaves, near ones first, until no leaf is left whose bound is at most `limit()`, which
   /// may shrink meanwhile. Every leaf with a bound up to the final limit is visited.
   template <class Limit, class Visit>
-  HWY_INLINE void LeavesNearestFirst(const Real* query, Limit&& limit, Visit&& visit) {
+  HWY_INLINE void leaves_nearest_first(const Real* query, Limit&& limit, Visit&& visit) {
     const std::int64_t groups = index_.group_count();
     if (groups == 0) return;
     bounds_.resize(static_cast<std::size_t>(blocks_ * kGroup));
     for (std::int64_t block = 0; block < blocks_; ++block) {
-      BoxBounds(index_.group_boxes(block), query, bounds_.data() + block * kGroup);
+      box_bounds(index_.group_boxes(block), query, bounds_.data() + block * kGroup);
     }
     const auto nearest = std::min_element(bounds_.begin(), bounds_.begin() + groups);
     const std::int64_t first = nearest - bounds_.begin();
-    VisitNearestFirst(query, first, limit, visit);
+    visit_nearest_first(query, first, limit, visit);
     // By now the limit is close to the final one and the order matters little.
     for (std::int64_t group = 0; group < groups; ++group) {
       if (group != first && !(bounds_[static_cast<std::size_t>(group)] > limit())) {
-        VisitInOrder(query, group, limit, visit);
+        visit_in_order(query, group, limit, visit);
       }
     }
   }
 
   /// Squared distances of the query to the kLeaf points of a leaf.
-  HWY_INLINE void LeafDistances(std::int64_t leaf, const Real* query, Real* distances) const {
+  HWY_INLINE void leaf_distances(std::int64_t leaf, const Real* query, Real* distances) const {
     const Real* x = index_.leaf_points(leaf);
     const hn::CappedTag<Real, static_cast<size_t>(kLeaf)> d;
     for (std::int64_t i = 0; i < kLeaf; i += static_cast<std::int64_t>(hn::Lanes(d))) {
@@ -118,19 +118,19 @@ class Searcher {
       auto sum = hn::Mul(t, t);
       for (std::int64_t a = 1; a < dims(); ++a) {
         t = hn::Sub(hn::LoadU(d, x + a * kLeaf + i), hn::Set(d, query[a]));
-        sum = AddSquare<kFma>(d, t, sum);
+        sum = add_square<kFma>(d, t, sum);
       }
       hn::StoreU(sum, d, distances + i);
     }
   }
 
   /// Which of kLeaf distances are below `limit`.
-  HWY_INLINE std::uint32_t Below(const Real* distances, Real limit, std::int64_t points) const {
-    return Compare(distances, points,
+  HWY_INLINE std::uint32_t below(const Real* distances, Real limit, std::int64_t points) const {
+    return compare(distances, points,
                    [limit](auto d, auto x) HWY_ATTR { return hn::Lt(x, hn::Set(d, limit)); });
   }
   /// The smallest of kLeaf distances; lanes behind the last point repeat it and do not matter.
-  HWY_INLINE Real Lowest(const Real* distances) const {
+  HWY_INLINE Real lowest(const Real* distances) const {
     const hn::CappedTag<Real, static_cast<size_t>(kLeaf)> d;
     auto lowest = hn::LoadU(d, distances);
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -139,8 +139,8 @@ class Searcher {
     }
     return hn::GetLane(hn::MinOfLanes(d, lowest));
   }
-  HWY_INLINE std::uint32_t AtMost(const Real* distances, Real limit, std::int64_t points) const {
-    return Compare(distances, points,
+  HWY_INLINE std::uint32_t at_most(const Real* distances, Real limit, std::int64_t points) const {
+    return compare(distances, points,
                    [limit](auto d, auto x) HWY_ATTR { return hn::Le(x, hn::Set(d, limit)); });
   }
 
@@ -154,7 +154,7 @@ class Searcher {
   }
 
   template <class D>
-  HWY_INLINE hn::Vec<D> Bound(D d, const Real* boxes, std::int64_t slot, const Real* query) const {
+  HWY_INLINE hn::Vec<D> bound(D d, const Real* boxes, std::int64_t slot, const Real* query) const {
     const auto zero = hn::Zero(d);
     const Real* lo = boxes + slot;
     const Real* hi = boxes + dims() * kGroup + slot;
@@ -168,47 +168,47 @@ class Searcher {
     auto sum = hn::Mul(t, t);
     for (std::int64_t a = 1; a < dims(); ++a) {
       t = gap(a);
-      sum = AddSquare<kFma>(d, t, sum);
+      sum = add_square<kFma>(d, t, sum);
     }
     return sum;
   }
 
-  HWY_INLINE void BoxBounds(const Real* boxes, const Real* query, Real* bounds) const {
+  HWY_INLINE void box_bounds(const Real* boxes, const Real* query, Real* bounds) const {
     const hn::CappedTag<Real, static_cast<size_t>(kGroup)> d;
     for (std::int64_t i = 0; i < kGroup; i += static_cast<std::int64_t>(hn::Lanes(d))) {
-      hn::StoreU(Bound(d, boxes, i, query), d, bounds + i);
+      hn::StoreU(bound(d, boxes, i, query), d, bounds + i);
     }
   }
 
-  HWY_INLINE std::uint32_t BoxesBelow(const Real* boxes, const Real* query, Real limit) const {
+  HWY_INLINE std::uint32_t boxes_below(const Real* boxes, const Real* query, Real limit) const {
     const hn::CappedTag<Real, static_cast<size_t>(kGroup)> d;
     std::uint32_t bits = 0;
     for (std::int64_t i = 0; i < kGroup; i += static_cast<std::int64_t>(hn::Lanes(d))) {
-      bits |= Bits(d, hn::Lt(Bound(d, boxes, i, query), hn::Set(d, limit))) << i;
+      bits |= mask_bits(d, hn::Lt(bound(d, boxes, i, query), hn::Set(d, limit))) << i;
     }
     return bits;
   }
 
   template <class Test>
-  HWY_INLINE std::uint32_t Compare(const Real* distances, std::int64_t points, Test&& test) const {
+  HWY_INLINE std::uint32_t compare(const Real* distances, std::int64_t points, Test&& test) const {
     const hn::CappedTag<Real, static_cast<size_t>(kLeaf)> d;
     std::uint32_t bits = 0;
     for (std::int64_t i = 0; i < kLeaf; i += static_cast<std::int64_t>(hn::Lanes(d))) {
-      bits |= Bits(d, test(d, hn::LoadU(d, distances + i))) << i;
+      bits |= mask_bits(d, test(d, hn::LoadU(d, distances + i))) << i;
     }
     return points == kLeaf ? bits : bits & ((1U << points) - 1U);
   }
 
   template <class Limit, class Visit>
-  HWY_INLINE void VisitInOrder(const Real* query, std::int64_t group, Limit&& limit,
-                               Visit&& visit) {
+  HWY_INLINE void visit_in_order(const Real* query, std::int64_t group, Limit&& limit,
+                                 Visit&& visit) {
     alignas(64) Real bounds[kGroup];
-    BoxBounds(index_.leaf_boxes(group), query, bounds);
+    box_bounds(index_.leaf_boxes(group), query, bounds);
     const std::int64_t leaves = std::min(kGroup, index_.leaf_count() - group * kGroup);
     const hn::CappedTag<Real, static_cast<size_t>(kGroup)> d;
     std::uint32_t near = 0;
     for (std::int64_t i = 0; i < kGroup; i += static_cast<std::int64_t>(hn::Lanes(d))) {
-      near |= Bits(d, hn::Le(hn::Load(d, bounds + i), hn::Set(d, limit()))) << i;
+      near |= mask_bits(d, hn::Le(hn::Load(d, bounds + i), hn::Set(d, limit()))) << i;
     }
     if (leaves < kGroup) near &= (1U << leaves) - 1U;
     for (; near != 0; near &= near - 1) {
@@ -218,10 +218,10 @@ class Searcher {
   }
 
   template <class Limit, class Visit>
-  HWY_INLINE void VisitNearestFirst(const Real* query, std::int64_t group, Limit&& limit,
-                                    Visit&& visit) {
+  HWY_INLINE void visit_nearest_first(const Real* query, std::int64_t group, Limit&& limit,
+                                      Visit&& visit) {
     alignas(64) Real bounds[kGroup];
-    BoxBounds(index_.leaf_boxes(group), query, bounds);
+    box_bounds(index_.leaf_boxes(group), query, bounds);
     const std::int64_t leaves = std::min(kGroup, index_.leaf_count() - group * kGroup);
     std::uint32_t left = leaves == kGroup ? 0xFFFFU : (1U << leaves) - 1U;
     while (left != 0) {

@@ -56,7 +56,7 @@ HWY_BEFORE_NAMESPACE();
 namespace researchkit::fusefps::HWY_NAMESPACE {
 
 template <class Real, int kDims, bool kFma>
-void BallQuery(const BallQueryCall<Real>& call) {
+void ball_query(const BallQueryCall<Real>& call) {
   Searcher<Real, kDims, kFma> search(call.index);
   constexpr std::int64_t kLeaf = NeighborIndex<Real>::kLeaf;
   const std::int64_t d = call.index.dims(), width = call.indices.extent(1);
@@ -73,11 +73,11 @@ void BallQuery(const BallQueryCall<Real>& call) {
       hits.resize(static_cast<std::size_t>(width));
       highest = hits.back();
     };
-    search.LeavesBelow(query, call.squared_radius, [&](std::int64_t leaf) HWY_ATTR {
+    search.leaves_below(query, call.squared_radius, [&](std::int64_t leaf) HWY_ATTR {
       if (call.index.lowest_index(leaf) >= highest) return;
-      search.LeafDistances(leaf, query, distances);
+      search.leaf_distances(leaf, query, distances);
       std::uint32_t in =
-          search.Below(distances, call.squared_radius, call.index.points_in_leaf(leaf));
+          search.below(distances, call.squared_radius, call.index.points_in_leaf(leaf));
       for (; in != 0; in &= in - 1) {
         const std::int32_t i =
             call.index.leaf_indices(leaf)[hwy::Num0BitsBelowLS1Bit_Nonzero32(in)];
@@ -113,12 +113,12 @@ struct Candidate<float> {
             static_cast<std::uint32_t>(index)) {}
   bool operator<(const Candidate& other) const { return key < other.key; }
 };
-inline float DistanceOf(Candidate<float> c) {
+inline float distance_of(Candidate<float> c) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(c.key >> 32));
 }
-inline std::int32_t IndexOf(Candidate<float> c) { return static_cast<std::int32_t>(c.key); }
-inline double DistanceOf(const Candidate<double>& c) { return c.distance; }
-inline std::int32_t IndexOf(const Candidate<double>& c) { return c.index; }
+inline std::int32_t index_of(Candidate<float> c) { return static_cast<std::int32_t>(c.key); }
+inline double distance_of(const Candidate<double>& c) { return c.distance; }
+inline std::int32_t index_of(const Candidate<double>& c) { return c.index; }
 
 /// The k nearest candidates so far. Few are kept sorted, so that the limit is exact at any time;
 /// many pile up unsorted and are cut to the best k now and then, which costs each of them little.
@@ -129,16 +129,16 @@ class NearestList {
     const std::int64_t most = std::min(2 * k, points) + 1;
     list_.reserve(static_cast<std::size_t>(most));
   }
-  void Clear() {
+  void clear() {
     list_.clear();
     limit_ = std::numeric_limits<Real>::infinity();
   }
   /// Farther candidates do not matter.
-  Real Limit() const { return limit_; }
-  void Add(Candidate<Real> candidate) {
+  Real limit() const { return limit_; }
+  void add(Candidate<Real> candidate) {
     if (k_ > kSorted) {
       list_.push_back(candidate);
-      if (list_.size() >= 2 * k_) Cut();
+      if (list_.size() >= 2 * k_) cut();
       return;
     }
     if (list_.size() == k_) {
@@ -149,12 +149,12 @@ class NearestList {
     list_.push_back(candidate);
     for (; at > 0 && candidate < list_[at - 1]; --at) list_[at] = list_[at - 1];
     list_[at] = candidate;
-    if (list_.size() == k_) limit_ = DistanceOf(list_.back());
+    if (list_.size() == k_) limit_ = distance_of(list_.back());
   }
   /// The best k, sorted; fewer if there were fewer.
-  const std::vector<Candidate<Real>>& Finish() {
+  const std::vector<Candidate<Real>>& finish() {
     if (k_ > kSorted) {
-      if (list_.size() > k_) Cut();
+      if (list_.size() > k_) cut();
       std::sort(list_.begin(), list_.end());
     }
     return list_;
@@ -162,11 +162,11 @@ class NearestList {
 
  private:
   static constexpr std::size_t kSorted = 64;
-  void Cut() {
+  void cut() {
     const auto last = list_.begin() + static_cast<std::ptrdiff_t>(k_) - 1;
     std::nth_element(list_.begin(), last, list_.end());
     list_.erase(last + 1, list_.end());
-    limit_ = DistanceOf(list_.back());
+    limit_ = distance_of(list_.back());
   }
 
   std::size_t k_;
@@ -175,7 +175,7 @@ class NearestList {
 };
 
 template <class Real, int kDims, bool kFma>
-void KnnQuery(const KnnQueryCall<Real>& call) {
+void knn_query(const KnnQueryCall<Real>& call) {
   Searcher<Real, kDims, kFma> search(call.index);
   constexpr std::int64_t kLeaf = NeighborIndex<Real>::kLeaf;
   const std::int64_t d = call.index.dims(), k = call.indices.extent(1);
@@ -183,30 +183,30 @@ void KnnQuery(const KnnQueryCall<Real>& call) {
   alignas(64) Real distances[kLeaf];
   for (std::int64_t q = 0; q < call.indices.extent(0); ++q) {
     const Real* query = call.queries + q * d;
-    nearest.Clear();
-    search.LeavesNearestFirst(
-        query, [&] { return nearest.Limit(); },
+    nearest.clear();
+    search.leaves_nearest_first(
+        query, [&] { return nearest.limit(); },
         [&](std::int64_t leaf) HWY_ATTR {
-          search.LeafDistances(leaf, query, distances);
+          search.leaf_distances(leaf, query, distances);
           std::uint32_t in =
-              search.AtMost(distances, nearest.Limit(), call.index.points_in_leaf(leaf));
+              search.at_most(distances, nearest.limit(), call.index.points_in_leaf(leaf));
           for (; in != 0; in &= in - 1) {
             const auto lane = hwy::Num0BitsBelowLS1Bit_Nonzero32(in);
-            nearest.Add({distances[lane], call.index.leaf_indices(leaf)[lane]});
+            nearest.add({distances[lane], call.index.leaf_indices(leaf)[lane]});
           }
         });
-    const auto& found = nearest.Finish();
+    const auto& found = nearest.finish();
     for (std::int64_t j = 0; j < k; ++j) {
       const bool exists = j < static_cast<std::int64_t>(found.size());
-      call.indices(q, j) = exists ? IndexOf(found[static_cast<std::size_t>(j)]) : -1;
+      call.indices(q, j) = exists ? index_of(found[static_cast<std::size_t>(j)]) : -1;
       call.distances(q, j) =
-          exists ? DistanceOf(found[static_cast<std::size_t>(j)]) : search.kInfinity;
+          exists ? distance_of(found[static_cast<std::size_t>(j)]) : search.kInfinity;
     }
   }
 }
 
 template <class Real, int kDims, bool kFma>
-void Nearest(const NearestCall<Real>& call) {
+void nearest(const NearestCall<Real>& call) {
   Searcher<Real, kDims, kFma> search(call.index);
   constexpr std::int64_t kLeaf = NeighborIndex<Real>::kLeaf;
   const std::int64_t d = call.index.dims();
@@ -216,12 +216,12 @@ void Nearest(const NearestCall<Real>& call) {
     const std::int64_t own =
         call.first_own_index < 0 ? -1 : call.first_own_index + static_cast<std::int64_t>(q);
     Real nearest = search.kInfinity;
-    search.LeavesNearestFirst(
+    search.leaves_nearest_first(
         query, [&] { return nearest; },
         [&](std::int64_t leaf) HWY_ATTR {
-          search.LeafDistances(leaf, query, distances);
+          search.leaf_distances(leaf, query, distances);
           if (own < 0) {
-            nearest = std::min(nearest, search.Lowest(distances));
+            nearest = std::min(nearest, search.lowest(distances));
             return;
           }
           const std::int32_t* index = call.index.leaf_indices(leaf);
@@ -235,7 +235,7 @@ void Nearest(const NearestCall<Real>& call) {
 
 /// Calls f(number of axes, uses fma) with both known at compile time; 0 axes: not known.
 template <class F>
-void WithConstants(std::int64_t dims, Arithmetic arithmetic, F&& f) {
+void with_constants(std::int64_t dims, Arithmetic arithmetic, F&& f) {
   const auto with_dims = [&](auto fma) {
     switch (dims) {
       case 2:
@@ -252,27 +252,27 @@ void WithConstants(std::int64_t dims, Arithmetic arithmetic, F&& f) {
 }
 
 template <class Real>
-void RunBallQuery(const BallQueryCall<Real>& call, Arithmetic arithmetic) {
-  WithConstants(call.index.dims(), arithmetic,
-                [&](auto dims, auto fma) { BallQuery<Real, dims.value, fma.value>(call); });
+void run_ball_query(const BallQueryCall<Real>& call, Arithmetic arithmetic) {
+  with_constants(call.index.dims(), arithmetic,
+                 [&](auto dims, auto fma) { ball_query<Real, dims.value, fma.value>(call); });
 }
 template <class Real>
-void RunKnnQuery(const KnnQueryCall<Real>& call, Arithmetic arithmetic) {
-  WithConstants(call.index.dims(), arithmetic,
-                [&](auto dims, auto fma) { KnnQuery<Real, dims.value, fma.value>(call); });
+void run_knn_query(const KnnQueryCall<Real>& call, Arithmetic arithmetic) {
+  with_constants(call.index.dims(), arithmetic,
+                 [&](auto dims, auto fma) { knn_query<Real, dims.value, fma.value>(call); });
 }
 template <class Real>
-void RunNearest(const NearestCall<Real>& call) {
-  WithConstants(call.index.dims(), Arithmetic::strict,
-                [&](auto dims, auto fma) { Nearest<Real, dims.value, fma.value>(call); });
+void run_nearest(const NearestCall<Real>& call) {
+  with_constants(call.index.dims(), Arithmetic::strict,
+                 [&](auto dims, auto fma) { nearest<Real, dims.value, fma.value>(call); });
 }
 
-void BallQueryF32(const BallQueryCall<float>& c, Arithmetic a) { RunBallQuery(c, a); }
-void BallQueryF64(const BallQueryCall<double>& c, Arithmetic a) { RunBallQuery(c, a); }
-void KnnQueryF32(const KnnQueryCall<float>& c, Arithmetic a) { RunKnnQuery(c, a); }
-void KnnQueryF64(const KnnQueryCall<double>& c, Arithmetic a) { RunKnnQuery(c, a); }
-void NearestF32(const NearestCall<float>& c) { RunNearest(c); }
-void NearestF64(const NearestCall<double>& c) { RunNearest(c); }
+void ball_query_f32(const BallQueryCall<float>& c, Arithmetic a) { run_ball_query(c, a); }
+void ball_query_f64(const BallQueryCall<double>& c, Arithmetic a) { run_ball_query(c, a); }
+void knn_query_f32(const KnnQueryCall<float>& c, Arithmetic a) { run_knn_query(c, a); }
+void knn_query_f64(const KnnQueryCall<double>& c, Arithmetic a) { run_knn_query(c, a); }
+void nearest_f32(const NearestCall<float>& c) { run_nearest(c); }
+void nearest_f64(const NearestCall<double>& c) { run_nearest(c); }
 
 }  // namespace researchkit::fusefps::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -280,12 +280,12 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace researchkit::fusefps {
 
-HWY_EXPORT(BallQueryF32);
-HWY_EXPORT(BallQueryF64);
-HWY_EXPORT(KnnQueryF32);
-HWY_EXPORT(KnnQueryF64);
-HWY_EXPORT(NearestF32);
-HWY_EXPORT(NearestF64);
+HWY_EXPORT(ball_query_f32);
+HWY_EXPORT(ball_query_f64);
+HWY_EXPORT(knn_query_f32);
+HWY_EXPORT(knn_query_f64);
+HWY_EXPORT(nearest_f32);
+HWY_EXPORT(nearest_f64);
 
 template <class Real>
 void NeighborIndex<Real>::ball_query(std::span<const Real> queries, double radius, BallFill fill,
@@ -296,9 +296,9 @@ void NeighborIndex<Real>::ball_query(std::span<const Real> queries, double radiu
   const BallQueryCall<Real> call{*this,   queries.data(), r * r, fill == BallFill::first,
                                  indices, counts};
   if constexpr (std::is_same_v<Real, float>) {
-    HWY_DYNAMIC_DISPATCH(BallQueryF32)(call, arithmetic);
+    HWY_DYNAMIC_DISPATCH(ball_query_f32)(call, arithmetic);
   } else {
-    HWY_DYNAMIC_DISPATCH(BallQueryF64)(call, arithmetic);
+    HWY_DYNAMIC_DISPATCH(ball_query_f64)(call, arithmetic);
   }
 }
 
@@ -308,9 +308,9 @@ void NeighborIndex<Real>::knn_query(std::span<const Real> queries, Arithmetic ar
   initialize_simd();
   const KnnQueryCall<Real> call{*this, queries.data(), indices, distances};
   if constexpr (std::is_same_v<Real, float>) {
-    HWY_DYNAMIC_DISPATCH(KnnQueryF32)(call, arithmetic);
+    HWY_DYNAMIC_DISPATCH(knn_query_f32)(call, arithmetic);
   } else {
-    HWY_DYNAMIC_DISPATCH(KnnQueryF64)(call, arithmetic);
+    HWY_DYNAMIC_DISPATCH(knn_query_f64)(call, arithmetic);
   }
 }
 
@@ -320,9 +320,9 @@ void NeighborIndex<Real>::nearest(std::span<const Real> queries, std::int64_t fi
   initialize_simd();
   const NearestCall<Real> call{*this, queries.data(), first_own_index, distances};
   if constexpr (std::is_same_v<Real, float>) {
-    HWY_DYNAMIC_DISPATCH(NearestF32)(call);
+    HWY_DYNAMIC_DISPATCH(nearest_f32)(call);
   } else {
-    HWY_DYNAMIC_DISPATCH(NearestF64)(call);
+    HWY_DYNAMIC_DISPATCH(nearest_f64)(call);
   }
 }
 

@@ -69,7 +69,7 @@ void State<Real>::allocate(std::int64_t points, int dims) {
   const bool tree = options.algorithm != Algorithm::vanilla;
   n = points;
   m = dims;
-  const std::int64_t step = static_cast<std::int64_t>(kAlignment / sizeof(std::int32_t));
+  const auto step = static_cast<std::int64_t>(kAlignment / sizeof(std::int32_t));
   pitch = (n + step - 1) / step * step;
   // Columns of a power of two apart would share cache sets: the padding is odd in cache lines.
   row = (tree ? 2 : 1) * pitch + kPadding + step;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <list>
 
 #include "researchkit/core/io/file.hpp"
@@ -7,12 +8,14 @@
 
 namespace researchkit {
 
-std::map<std::string, Tensor> read_npz(const std::filesystem::path& path) {
+std::map<std::string, Tensor> read_npz(const std::filesystem::path& path,
+                                       std::span<const std::string_view> only) {
   const FileBytes file = read_file(path);
-  return parse_npz(file.bytes, path.string());
+  return parse_npz(file.bytes, path.string(), only);
 }
 
-std::map<std::string, Tensor> parse_npz(std::span<const std::byte> bytes, std::string_view name) {
+std::map<std::string, Tensor> parse_npz(std::span<const std::byte> bytes, std::string_view name,
+                                        std::span<const std::string_view> only) {
   constexpr std::string_view kSuffix = ".npy";
   std::map<std::string, Tensor> tensors;
   for (const auto& member : io::zip_members(bytes, name)) {
@@ -21,6 +24,7 @@ std::map<std::string, Tensor> parse_npz(std::span<const std::byte> bytes, std::s
       io::fail(name, "member '{}' is not a .npy file", shown);
     }
     std::string key = member.name.substr(0, member.name.size() - kSuffix.size());
+    if (!only.empty() && std::find(only.begin(), only.end(), key) == only.end()) continue;
     if (tensors.contains(key)) io::fail(name, "member '{}' occurs twice", shown);
     // An unpacked buffer of its own has an owner, so that the tensor need not copy it again.
     const auto content = std::make_shared<std::vector<std::byte>>(io::zip_unpack(member, name));

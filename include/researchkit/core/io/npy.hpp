@@ -32,9 +32,12 @@ void write_npy(const std::filesystem::path& path, const Tensor& tensor);
 ///
 /// Members may be stored or deflated; ZIP64 is understood. Throws Error for encrypted, duplicate,
 /// overlapping, truncated or corrupted (CRC-32) members, for other compression methods and for
-/// members that are not `.npy`.
-std::map<std::string, Tensor> read_npz(const std::filesystem::path& path);
-std::map<std::string, Tensor> parse_npz(std::span<const std::byte> bytes, std::string_view name);
+/// members that are not `.npy`. If `only` names arrays, others are not looked into, so they may be
+/// of types that are not read (SciPy's archives hold a text).
+std::map<std::string, Tensor> read_npz(const std::filesystem::path& path,
+                                       std::span<const std::string_view> only = {});
+std::map<std::string, Tensor> parse_npz(std::span<const std::byte> bytes, std::string_view name,
+                                        std::span<const std::string_view> only = {});
 
 enum class NpzCompression { stored, deflated };
 

@@ -1,0 +1,16 @@
+# The emulated grid: every kernels/cuda/**/*.cu compiled by the host's compiler against the checked vocabulary of
+# tests/support/emulator/. Tests link it, and the tool of a developer build offers it as the device `emulated`.
+find_package(Boost 1.74 REQUIRED COMPONENTS context)
+file(GLOB emulator_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/support/emulator/*.cpp)
+file(GLOB_RECURSE device_sources CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cu)
+set(emulated_units)
+foreach(source IN LISTS device_sources)
+  string(REGEX REPLACE "[/.]" "_" unit ${source})
+  set(unit ${PROJECT_BINARY_DIR}/emulated/${unit}.cpp)
+  file(CONFIGURE OUTPUT ${unit} CONTENT "#include \"@source@\"\n" @ONLY)
+  list(APPEND emulated_units ${unit})
+endforeach()
+add_library(researchkit_emulator STATIC EXCLUDE_FROM_ALL ${emulator_sources} ${emulated_units})
+researchkit_compile_options(researchkit_emulator)
+target_include_directories(researchkit_emulator PUBLIC ${PROJECT_SOURCE_DIR})
+target_link_libraries(researchkit_emulator PUBLIC researchkit::researchkit PRIVATE Boost::context)

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# namespace: nfgnn
+# Node-oriented filters trained on a generated graph whose neighbours disagree; nothing to download.
+set -euo pipefail
+"$EXAMPLE" --dataset csbm --splits 3 --epochs 300 --report "$OUT/train_nfgnn"

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "researchkit/graph/datasets.hpp"
+
+namespace researchkit::graph {
+
+/// A class-balanced random split: of every class a random round(train n / classes) nodes are for
+/// training (all of a smaller class); of the others a random round(validation n) for validation, and
+/// the rest for testing. Ties round to even. Depends on the arguments and the seed alone.
+Split balanced_split(std::span<const std::int32_t> labels, std::int64_t classes, double train,
+                     double validation, std::uint64_t seed);
+
+/// A uniform random split with floor(train n) and floor(validation n) nodes, the rest for testing.
+Split uniform_split(std::int64_t nodes, double train, double validation, std::uint64_t seed);
+
+/// The accuracy on `role` of always answering the class that most nodes of the data set have.
+double majority_accuracy(std::span<const std::int32_t> labels, std::int64_t classes,
+                         const Split& split, Role role);
+
+}  // namespace researchkit::graph

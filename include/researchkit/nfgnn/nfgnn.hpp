@@ -1,0 +1,6 @@
+#pragma once
+
+// Node-oriented spectral filtering for graph neural networks: everything.
+#include "researchkit/nfgnn/model.hpp"
+#include "researchkit/nfgnn/operators.hpp"
+#include "researchkit/nfgnn/training.hpp"

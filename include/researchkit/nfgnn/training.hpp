@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "researchkit/graph/datasets.hpp"
+#include "researchkit/nfgnn/model.hpp"
+
+namespace researchkit::nfgnn {
+
+/// How one split is trained. The defaults are the preset of most data sets.
+struct TrainingOptions {
+  ModelOptions model = {};
+  double lr = 0.01;  ///< of the dense layers
+  double weight_decay = 5e-4;
+  double filter_lr = 0.01;  ///< of the filter ("prop_lr")
+  double filter_weight_decay = 5e-4;
+  std::int64_t epochs = 1000;     ///< at most
+  std::int64_t early_stop = 200;  ///< window of the stopping rule
+};
+
+/// The settings found for a stored data set by short searches; the defaults for others.
+TrainingOptions preset(std::string_view dataset);
+
+/// What one split gave.
+struct TrainingResult {
+  std::int64_t epochs = 0;      ///< that were run
+  std::int64_t best_epoch = 0;  ///< of the lowest validation loss, the first one
+  double validation_accuracy = 0, test_accuracy = 0;  ///< at that epoch
+  double seconds = 0;
+  std::vector<float> losses, validation_losses;  ///< of each epoch
+  std::vector<double> validation_accuracies, test_accuracies;
+  Tensor logits, coefficients;  ///< of the best epoch
+};
+
+/// Called after each epoch, with the results so far; false: stop.
+using EpochCallback = std::function<bool(std::int64_t epoch, const TrainingResult& so_far)>;
+
+/// Trains NFGNN on one split with Adam, to at most `epochs` epochs, stopped by the window rule on
+/// the validation loss. The model's parameters at the best epoch are written to `save`, a safetensors
+/// file, if given. Same seed, same result bit for bit, on any number of threads.
+TrainingResult train(const Context& ctx, const graph::NodeDataset& data, const graph::Split& split,
+                     const TrainingOptions& options, const EpochCallback& callback = {},
+                     const std::optional<std::filesystem::path>& save = std::nullopt);
+
+}  // namespace researchkit::nfgnn

@@ -1,0 +1,6 @@
+#pragma once
+
+// Layers, first values and metrics that several papers share.
+#include "researchkit/nn/initialize.hpp"
+#include "researchkit/nn/metrics.hpp"
+#include "researchkit/nn/operators.hpp"
