@@ -22,6 +22,13 @@ if(RESEARCHKIT_TOOL)
   install(EXPORT researchkit-tool-targets NAMESPACE researchkit:: DESTINATION ${package_dir} COMPONENT tool)
 endif()
 
+if(TARGET researchkit_mpi)
+  install(TARGETS researchkit_mpi EXPORT researchkit-mpi-targets
+    RUNTIME COMPONENT runtime
+    LIBRARY COMPONENT runtime NAMELINK_COMPONENT development
+    ARCHIVE COMPONENT development)
+  install(EXPORT researchkit-mpi-targets NAMESPACE researchkit:: DESTINATION ${package_dir} COMPONENT development)
+endif()
 install(EXPORT researchkit-targets NAMESPACE researchkit:: DESTINATION ${package_dir} COMPONENT development)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/researchkit-config.cmake.in
   ${PROJECT_BINARY_DIR}/cmake/researchkit-config.cmake INSTALL_DESTINATION ${package_dir})

@@ -38,3 +38,23 @@ foreach(area IN LISTS areas)
     PROPERTIES TIMEOUT 1200 SKIP_REGULAR_EXPRESSION "test skipped:")
   add_dependencies(researchkit_tests ${target})
 endforeach()
+
+# Pipelines on real MPI ranks. As root, and with more ranks than processors: a test machine is like that.
+if(RESEARCHKIT_MPI AND TARGET run_pipeline)
+  add_dependencies(researchkit_tests run_pipeline)
+  set(mpi_environment OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    OMPI_MCA_rmaps_base_oversubscribe=1)
+  foreach(ranks IN ITEMS 2 4 8)
+    add_test(NAME "mpi: the gradients of ${ranks} ranks are those of one process"
+      COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks} $<TARGET_FILE:run_pipeline>
+        --mpi --stages ${ranks} --samples 32 --hidden 16 --ffn 32)
+    set_tests_properties("mpi: the gradients of ${ranks} ranks are those of one process"
+      PROPERTIES ENVIRONMENT "${mpi_environment}" TIMEOUT 120
+      PASS_REGULAR_EXPRESSION "largest relative difference to one process")
+  endforeach()
+  add_test(NAME "mpi: a lost rank ends all others"
+    COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} 4 $<TARGET_FILE:run_pipeline>
+      --mpi --stages 4 --lose 2 --samples 32 --hidden 16 --ffn 32)
+  set_tests_properties("mpi: a lost rank ends all others" PROPERTIES
+    ENVIRONMENT "${mpi_environment}" TIMEOUT 60 WILL_FAIL ON)
+endif()

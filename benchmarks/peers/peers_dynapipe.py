@@ -83,8 +83,9 @@ def peer_order(pairs):
 
 
 def peer_partition(weights, bins):
-    sums = prtpy.partition(algorithm=prtpy.partitioning.kk, numbins=bins, items=weights, outputtype=prtpy.out.Sums)
-    return np.sort(np.asarray(sums, float))
+    """Who gets which item, as a planner needs it; the sums alone would not do."""
+    dealt = prtpy.partition(algorithm=prtpy.partitioning.kk, numbins=bins, items=weights, outputtype=prtpy.out.PartitionAndSums)
+    return np.sort(np.asarray(dealt.sums, float))
 
 
 def compare(report, case, ours, peer_name, peer_call, repeat, goal, agree):

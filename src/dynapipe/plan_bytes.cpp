@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "researchkit/core/error.hpp"
@@ -184,6 +186,7 @@ void check_stored_plan(const StoredPlan& plan) {
           "predictions of another number of stages");
   for (std::int32_t s = 0; s < stages; ++s) {
     const auto at = static_cast<std::size_t>(s);
+    require(plan.program.slots[at] >= 0, "a negative number of slots");
     for (const Instruction& step : plan.program.stages[at]) {
       require(step.stage == s, "an instruction of another stage");
       require(step.micro_batch >= 0 && step.micro_batch < batches, "no such micro-batch");
@@ -193,8 +196,18 @@ void check_stored_plan(const StoredPlan& plan) {
       }
       require(step.mbs >= 0 && step.hidden >= 0 && step.length[0] >= 0 && step.length[1] >= 0,
               "a negative size");
+      require(step.hidden > 0 || (step.mbs == 0 && step.length[0] == 0 && step.length[1] == 0),
+              "sizes without hidden");
+      require(step.buffer[0] >= 0 || step.buffer[1] < 0, "a second buffer without a first");
     }
   }
+  const auto finite = [](const std::vector<double>& values) {
+    return std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
+  };
+  require(plan.time_ms.size() == plan.micro_batches.size(), "times of another number");
+  require(std::isfinite(plan.makespan_ms) && finite(plan.peak_mb) && finite(plan.bubble) &&
+              finite(plan.time_ms),
+          "a prediction that is no number");
   for (const MicroBatch& batch : plan.micro_batches) {
     require(batch.shape.samples >= 0 && batch.shape.input >= 0 && batch.shape.target >= 0,
             "a negative size");

@@ -172,7 +172,11 @@ std::string plan_to_json(const StoredPlan& plan) {
          {"shape", {batch.shape.samples, batch.shape.input, batch.shape.target}},
          {"time_ms", plan.time_ms[m]}});
   }
-  return file.dump() + "\n";
+  try {
+    return file.dump() + "\n";
+  } catch (const json::exception&) {
+    throw Error("plan: plan_id is not UTF-8");
+  }
 }
 
 StoredPlan plan_from_json(std::string_view text) {

@@ -124,12 +124,15 @@ Reordering reorder_microbatches(const Context& ctx, const StageTimes& times,
                                 const StageMemory& memory, const ReorderOptions& options) {
   auto orders = candidate_orders(times, options);
   std::vector<double> makespans(orders.size());
-  parallel_for(
-      ctx, static_cast<std::int64_t>(orders.size()), 4, [&](std::int64_t begin, std::int64_t end) {
-        for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-          makespans[i] = makespan_of(times, memory, orders[i], options);
-        }
-      });
+  // A piece takes about 0.2 ms: less is not worth waking a thread.
+  const std::int64_t grain = 8192 / std::max<std::int64_t>(times.fw.size(), 1) + 1;
+  parallel_for(ctx, static_cast<std::int64_t>(orders.size()), grain,
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end);
+                      ++i) {
+                   makespans[i] = makespan_of(times, memory, orders[i], options);
+                 }
+               });
   const auto best = std::min_element(makespans.begin(), makespans.end());
   if (*best == kInfinity) return {};
   return {std::move(orders[static_cast<std::size_t>(best - makespans.begin())]), *best};

@@ -17,6 +17,7 @@ struct Demo {
 
 /// Every namespace has a line here and its function in demo_<namespace>.cpp.
 constexpr Demo kDemos[] = {
+    {"dynapipe", "dynamic pipelines for a mixture of tasks", demo_dynapipe},
     {"fusefps", "farthest point sampling of a LiDAR scan", demo_fusefps},
 };
 

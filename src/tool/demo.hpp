@@ -7,6 +7,7 @@ namespace researchkit::tool {
 
 // Each prints what its namespace does on data made on the spot. Throws Error if what came out is
 // not what it should be.
+void demo_dynapipe(const Context& ctx);
 void demo_fusefps(const Context& ctx);
 
 }  // namespace researchkit::tool

@@ -52,7 +52,7 @@ HWY_INLINE V add_square(D d, V t, V s) {
 
 /// The first lanes of a mask as bits.
 template <class D, class M>
-HWY_INLINE std::uint32_t bits(D d, M mask) {
+HWY_INLINE std::uint32_t mask_bits(D d, M mask) {
   std::uint8_t bytes[8] = {};
   hn::StoreMaskBits(d, mask, bytes);
   std::uint32_t bits;
@@ -184,7 +184,7 @@ class Searcher {
     const hn::CappedTag<Real, static_cast<size_t>(kGroup)> d;
     std::uint32_t bits = 0;
     for (std::int64_t i = 0; i < kGroup; i += static_cast<std::int64_t>(hn::Lanes(d))) {
-      bits |= bits(d, hn::Lt(bound(d, boxes, i, query), hn::Set(d, limit))) << i;
+      bits |= mask_bits(d, hn::Lt(bound(d, boxes, i, query), hn::Set(d, limit))) << i;
     }
     return bits;
   }
@@ -194,7 +194,7 @@ class Searcher {
     const hn::CappedTag<Real, static_cast<size_t>(kLeaf)> d;
     std::uint32_t bits = 0;
     for (std::int64_t i = 0; i < kLeaf; i += static_cast<std::int64_t>(hn::Lanes(d))) {
-      bits |= bits(d, test(d, hn::LoadU(d, distances + i))) << i;
+      bits |= mask_bits(d, test(d, hn::LoadU(d, distances + i))) << i;
     }
     return points == kLeaf ? bits : bits & ((1U << points) - 1U);
   }
@@ -208,7 +208,7 @@ class Searcher {
     const hn::CappedTag<Real, static_cast<size_t>(kGroup)> d;
     std::uint32_t near = 0;
     for (std::int64_t i = 0; i < kGroup; i += static_cast<std::int64_t>(hn::Lanes(d))) {
-      near |= bits(d, hn::Le(hn::Load(d, bounds + i), hn::Set(d, limit()))) << i;
+      near |= mask_bits(d, hn::Le(hn::Load(d, bounds + i), hn::Set(d, limit()))) << i;
     }
     if (leaves < kGroup) near &= (1U << leaves) - 1U;
     for (; near != 0; near &= near - 1) {

@@ -254,17 +254,17 @@ void with_constants(std::int64_t dims, Arithmetic arithmetic, F&& f) {
 template <class Real>
 void run_ball_query(const BallQueryCall<Real>& call, Arithmetic arithmetic) {
   with_constants(call.index.dims(), arithmetic,
-                 [&](auto dims, auto fma) { BallQuery<Real, dims.value, fma.value>(call); });
+                 [&](auto dims, auto fma) { ball_query<Real, dims.value, fma.value>(call); });
 }
 template <class Real>
 void run_knn_query(const KnnQueryCall<Real>& call, Arithmetic arithmetic) {
   with_constants(call.index.dims(), arithmetic,
-                 [&](auto dims, auto fma) { KnnQuery<Real, dims.value, fma.value>(call); });
+                 [&](auto dims, auto fma) { knn_query<Real, dims.value, fma.value>(call); });
 }
 template <class Real>
 void run_nearest(const NearestCall<Real>& call) {
   with_constants(call.index.dims(), Arithmetic::strict,
-                 [&](auto dims, auto fma) { Nearest<Real, dims.value, fma.value>(call); });
+                 [&](auto dims, auto fma) { nearest<Real, dims.value, fma.value>(call); });
 }
 
 void ball_query_f32(const BallQueryCall<float>& c, Arithmetic a) { run_ball_query(c, a); }
