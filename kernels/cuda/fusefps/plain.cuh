@@ -131,7 +131,7 @@ class ClusterTeam {
 };
 
 template <class Real, int kDims, int kPoints>
-RESEARCHKIT_KERNEL void plain_sampling(SamplingCall<Real> call) {
+RESEARCHKIT_KERNEL RESEARCHKIT_BLOCK_OF(1024) void plain_sampling(SamplingCall<Real> call) {
   const CloudView<Real> view = view_of(call, block_index() / cluster_blocks(), 1);
   const CloudOnDevice& cloud = view.cloud;
   const std::int64_t number = cloud.number;

@@ -553,7 +553,7 @@ class TreeSampling {
 };
 
 template <class Real>
-RESEARCHKIT_KERNEL void tree_sampling_in_shared(SamplingCall<Real> call) {
+RESEARCHKIT_KERNEL RESEARCHKIT_BLOCK_OF(512) void tree_sampling_in_shared(SamplingCall<Real> call) {
   const CloudView<Real> view = view_of(call, block_index(), 2);
   SharedMemory memory = dynamic_shared();
   BucketTable<Real, Shared> table;
@@ -565,7 +565,7 @@ RESEARCHKIT_KERNEL void tree_sampling_in_shared(SamplingCall<Real> call) {
 }
 
 template <class Real>
-RESEARCHKIT_KERNEL void tree_sampling_in_global(SamplingCall<Real> call) {
+RESEARCHKIT_KERNEL RESEARCHKIT_BLOCK_OF(512) void tree_sampling_in_global(SamplingCall<Real> call) {
   const CloudView<Real> view = view_of(call, block_index(), 2);
   SharedMemory memory = dynamic_shared();
   BucketTable<Real, Global> table;

@@ -17,6 +17,7 @@
 #include <type_traits>
 
 #define RESEARCHKIT_KERNEL static
+#define RESEARCHKIT_BLOCK_OF(threads)
 #define RESEARCHKIT_DEVICE_FUNCTION
 #define RESEARCHKIT_DEVICE on_emulator
 #define RESEARCHKIT_UNROLL

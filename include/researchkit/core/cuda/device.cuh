@@ -5,6 +5,8 @@
 // tests/support/emulator, which checks every access and every barrier.
 //
 //   RESEARCHKIT_KERNEL void f(...)   a kernel; launched by launch() of core/cuda/launch.hpp
+//   RESEARCHKIT_BLOCK_OF(threads)    after RESEARCHKIT_KERNEL: the largest block it is launched with;
+//                                    without it 256 is safe: 65536 registers / 255 of a thread
 //   RESEARCHKIT_DEVICE_FUNCTION      a function that kernels call
 //   RESEARCHKIT_UNROLL               before a loop whose trip count is a constant
 //   RESEARCHKIT_DEVICE               the namespace of this compilation's kernels: `on_cuda`, or

@@ -4,7 +4,11 @@
 
 #include <cooperative_groups.h>
 
+#include <concepts>
+#include <type_traits>
+
 #define RESEARCHKIT_KERNEL static __global__
+#define RESEARCHKIT_BLOCK_OF(threads) __launch_bounds__(threads)
 #define RESEARCHKIT_DEVICE_FUNCTION __device__
 #define RESEARCHKIT_DEVICE on_cuda
 #define RESEARCHKIT_UNROLL _Pragma("unroll")
@@ -24,7 +28,11 @@ struct Global {
   __host__ __device__ Global part(std::int64_t begin, std::int64_t count) const {
     return {data + begin, count};
   }
-  __host__ __device__ operator Global<const T>() const { return {data, size}; }
+  template <class U>
+  requires(std::same_as<U, const T> && !std::is_const_v<T>)
+      __host__ __device__ operator Global<U>() const {
+    return {data, size};
+  }
 };
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
