@@ -26,6 +26,9 @@ if(NOT RESEARCHKIT_CUDA)
   return()
 endif()
 enable_language(CUDA)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # which CMake does not know before 3.26
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+endif()
 find_package(CUDAToolkit REQUIRED)
 
 file(GLOB_RECURSE device_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cu)
@@ -35,10 +38,10 @@ file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cuda/*.cpp)
 # <object>.ptxas, for tests/device/resources_test.cpp.
 add_library(researchkit_device OBJECT ${device_sources})
 set_target_properties(researchkit_device PROPERTIES
-  POSITION_INDEPENDENT_CODE ON
+  POSITION_INDEPENDENT_CODE ON CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
   CUDA_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/cmake/keep_ptxas_report)
 target_compile_options(researchkit_device PRIVATE
-  -std=c++20 -Xptxas=-v -Xcompiler=-ffp-contract=off,-Wall,-Wextra $<$<BOOL:${RESEARCHKIT_DEVELOPER}>:-Werror=all-warnings>)
+  -Xptxas=-v -Xcompiler=-ffp-contract=off,-Wall,-Wextra $<$<BOOL:${RESEARCHKIT_DEVELOPER}>:-Werror=all-warnings>)
 target_include_directories(researchkit_device PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
 target_link_libraries(researchkit_device PRIVATE Eigen3::Eigen fmt::fmt)
 

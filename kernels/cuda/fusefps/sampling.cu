@@ -159,7 +159,7 @@ class SamplingRun {
     if (bad != kFinite) return bad;
     if (has_tree()) {
       const int threads = static_cast<int>(std::clamp<std::int64_t>(
-          std::bit_ceil(static_cast<std::uint64_t>(largest_n_ / 16)), 64, 512));
+          std::bit_ceil(static_cast<std::uint64_t>(largest_n_ / 16)), 64, kTreeThreads));
       call.large_bucket = 4 * threads;
       launch(ctx_, device(), "tree_sampling",
              table_in_shared ? tree_sampling_in_shared<Real> : tree_sampling_in_global<Real>,
@@ -181,11 +181,11 @@ class SamplingRun {
   bool has_tree() const { return options_.algorithm != Algorithm::vanilla; }
   int halves() const { return has_tree() ? 2 : 1; }
 
-  /// 8 points of a thread in registers, or 4 of double, take half of what 1024 threads may have.
+  /// 8 points of a thread in registers, or 4 of double, take half of what kPlainThreads threads may have.
   void launch_plain(const SamplingCall<Real>& call, std::int64_t count) {
     constexpr int kMost = sizeof(Real) == 4 ? 8 : 4;
-    const int threads =
-        static_cast<int>(std::clamp<std::int64_t>((largest_n_ + 255) / 256 * 32, 32, 1024));
+    const int threads = static_cast<int>(
+        std::clamp<std::int64_t>((largest_n_ + 255) / 256 * 32, 32, kPlainThreads));
     int blocks = 1;
     while (blocks < largest_cluster(device()) &&
            largest_n_ > std::int64_t{kMost} * threads * blocks) {

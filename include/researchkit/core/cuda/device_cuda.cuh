@@ -29,8 +29,8 @@ struct Global {
     return {data + begin, count};
   }
   template <class U>
-  requires(std::same_as<U, const T> && !std::is_const_v<T>)
-      __host__ __device__ operator Global<U>() const {
+  requires(std::same_as<U, const T> && !std::is_const_v<T>) __host__ __device__ operator Global<U>()
+      const {
     return {data, size};
   }
 };
