@@ -157,6 +157,37 @@ void check_trees(Device device) {
   }
 }
 
+/// Holds the outputs of a call on the device against those of the CPU.
+void check_call(Device device, const std::string& name, const Arguments& call) {
+  const Operator& op = default_registry().at(name);
+  Arguments there = call;
+  for (auto& [input, tensor] : there.inputs) tensor = tensor.to(device);
+  const TensorMap want = op.run(Context(), call).outputs;
+  for (const auto& [output, tensor] : op.run(Context({.device = device}), there).outputs) {
+    INFO(name << " of " << to_string(call.inputs.at("points").shape()) << ": " << output);
+    const auto words = difference(tensor.to(Device::host()), want.at(output), {});
+    INFO(words.value_or(""));
+    CHECK_FALSE(words.has_value());
+  }
+}
+
+/// More points than a tile of a block, and more than a piece of a sum.
+void check_queries(Device device) {
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    for (const std::int64_t d : {3, 70}) {
+      const Tensor points = cloud(dtype, 2, 1500, d, 29), queries = cloud(dtype, 2, 150, d, 31);
+      const TensorMap inputs = {{"points", points}, {"queries", queries}};
+      check_call(device, "fusefps.ball_query",
+                 {.inputs = inputs, .attributes = {{"radius", d == 3 ? 0.3 : 5.0}}});
+      check_call(device, "fusefps.knn_query",
+                 {.inputs = inputs, .attributes = {{"k", std::int64_t{9}}}});
+      check_call(device, "fusefps.coverage_metrics",
+                 {.inputs = {{"points", points},
+                             {"indices", Tensor::from({5, 17, -1, 1499, 3, 0}, {2, 3})}}});
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("emulated device: golden cases") { check_golden_cases(emulated_device()); }
@@ -170,12 +201,14 @@ TEST_CASE("emulated device: clouds larger than a block's registers") {
   check_clusters(emulated_device());
 }
 TEST_CASE("emulated device: trees of every height") { check_trees(emulated_device()); }
+TEST_CASE("emulated device: queries over several tiles") { check_queries(emulated_device()); }
 
 TEST_CASE("CUDA device: golden cases") { on_cuda(check_golden_cases); }
 TEST_CASE("CUDA device: random calls give the bits of the CPU") { on_cuda(check_random_calls); }
 TEST_CASE("CUDA device: every variant of the sampling kernels") { on_cuda(check_variants); }
 TEST_CASE("CUDA device: clouds larger than a block's registers") { on_cuda(check_clusters); }
 TEST_CASE("CUDA device: trees of every height") { on_cuda(check_trees); }
+TEST_CASE("CUDA device: queries over several tiles") { on_cuda(check_queries); }
 
 TEST_CASE("device tensors: copies, slices and strided copies keep the elements") {
   const Device device = emulated_device();

@@ -26,8 +26,8 @@ RESEARCHKIT_DEVICE_FUNCTION bool is_inside(T value, const ValueRange& range) {
 }
 
 template <class T>
-RESEARCHKIT_KERNEL void find_outside_kernel(Global<const T> values, ValueRange range,
-                                            Global<std::int64_t> first) {
+RESEARCHKIT_KERNEL(256)
+void find_outside_kernel(Global<const T> values, ValueRange range, Global<std::int64_t> first) {
   const std::int64_t stride = block_count() * block_threads();
   for (std::int64_t i = block_index() * block_threads() + thread_index(); i < values.size;
        i += stride) {

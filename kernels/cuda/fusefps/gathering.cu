@@ -16,9 +16,9 @@ constexpr int kThreads = 256;
 
 /// One thread for each entry of `gathered` [b, k, c].
 template <class Real>
-RESEARCHKIT_KERNEL void gather(Global<const Real> features, Global<const std::int32_t> indices,
-                               Global<Real> gathered, std::int64_t n, std::int64_t k,
-                               std::int64_t c) {
+RESEARCHKIT_KERNEL(256)
+void gather(Global<const Real> features, Global<const std::int32_t> indices, Global<Real> gathered,
+            std::int64_t n, std::int64_t k, std::int64_t c) {
   const std::int64_t stride = block_count() * block_threads();
   for (std::int64_t at = block_index() * block_threads() + thread_index(); at < gathered.size;
        at += stride) {

@@ -38,9 +38,9 @@ class TermLists {
 
 /// d_features[row, c] = sum of d_gathered[term, c].
 template <class Real>
-RESEARCHKIT_KERNEL void sum_rows(Global<const std::int64_t> first, Global<const std::int64_t> terms,
-                                 Global<const Real> d_gathered, std::int64_t columns,
-                                 Global<Real> d_features) {
+RESEARCHKIT_KERNEL(256)
+void sum_rows(Global<const std::int64_t> first, Global<const std::int64_t> terms,
+              Global<const Real> d_gathered, std::int64_t columns, Global<Real> d_features) {
   const std::int64_t stride = block_count() * block_threads();
   for (std::int64_t e = block_index() * block_threads() + thread_index(); e < d_features.size;
        e += stride) {
@@ -55,11 +55,11 @@ RESEARCHKIT_KERNEL void sum_rows(Global<const std::int64_t> first, Global<const 
 
 /// Equation 14: a term is 2 i for the gain of point i, 2 i + 1 for what its sample loses.
 template <class Real>
-RESEARCHKIT_KERNEL void sum_coverage_terms(Global<const std::int64_t> first,
-                                           Global<const std::int64_t> terms,
-                                           Global<const std::int64_t> sample_of,
-                                           Global<const Real> points, Global<const Real> d_min_dist,
-                                           std::int64_t d, std::int64_t m, Global<Real> d_points) {
+RESEARCHKIT_KERNEL(256)
+void sum_coverage_terms(Global<const std::int64_t> first, Global<const std::int64_t> terms,
+                        Global<const std::int64_t> sample_of, Global<const Real> points,
+                        Global<const Real> d_min_dist, std::int64_t d, std::int64_t m,
+                        Global<Real> d_points) {
   const std::int64_t stride = block_count() * block_threads();
   for (std::int64_t e = block_index() * block_threads() + thread_index(); e < d_points.size;
        e += stride) {

@@ -59,9 +59,9 @@ RESEARCHKIT_DEVICE_FUNCTION void scan(const Pairs<Real>& pairs, std::int64_t clo
 }
 
 template <class Real>
-RESEARCHKIT_KERNEL void ball(Pairs<Real> pairs, Real squared_radius, bool fill_with_first,
-                             std::int64_t width, Global<std::int32_t> indices,
-                             Global<std::int32_t> counts) {
+RESEARCHKIT_KERNEL(128)
+void ball(Pairs<Real> pairs, Real squared_radius, bool fill_with_first, std::int64_t width,
+          Global<std::int32_t> indices, Global<std::int32_t> counts) {
   const std::int64_t cloud = block_index() / pairs.blocks_per_cloud;
   const std::int64_t query =
       block_index() % pairs.blocks_per_cloud * block_threads() + thread_index();
@@ -79,8 +79,9 @@ RESEARCHKIT_KERNEL void ball(Pairs<Real> pairs, Real squared_radius, bool fill_w
 
 /// The row of results is kept sorted while the points come, ascending: an equal distance goes behind.
 template <class Real>
-RESEARCHKIT_KERNEL void nearest(Pairs<Real> pairs, std::int64_t k, Global<std::int32_t> indices,
-                                Global<Real> distances) {
+RESEARCHKIT_KERNEL(128)
+void nearest(Pairs<Real> pairs, std::int64_t k, Global<std::int32_t> indices,
+             Global<Real> distances) {
   const std::int64_t cloud = block_index() / pairs.blocks_per_cloud;
   const std::int64_t query =
       block_index() % pairs.blocks_per_cloud * block_threads() + thread_index();
@@ -106,8 +107,8 @@ RESEARCHKIT_KERNEL void nearest(Pairs<Real> pairs, std::int64_t k, Global<std::i
 
 /// The squared distance of every query to the nearest point; where `skip_own` is set query i does
 /// not count point i.
-RESEARCHKIT_KERNEL void nearest_distance(Pairs<double> pairs, bool skip_own,
-                                         Global<double> distances) {
+RESEARCHKIT_KERNEL(128)
+void nearest_distance(Pairs<double> pairs, bool skip_own, Global<double> distances) {
   const std::int64_t cloud = block_index() / pairs.blocks_per_cloud;
   const std::int64_t query =
       block_index() % pairs.blocks_per_cloud * block_threads() + thread_index();
@@ -122,10 +123,11 @@ RESEARCHKIT_KERNEL void nearest_distance(Pairs<double> pairs, bool skip_own,
 constexpr std::int64_t kPiece = 512;  // the CPU sums pieces of so many distances, then the pieces
 
 /// One block for each cloud: radius, mean, root mean square and gap from the nearest distances.
-RESEARCHKIT_KERNEL void summarise(Global<const double> to_samples, std::int64_t n,
-                                  Global<const double> between_samples, std::int64_t k,
-                                  Global<const std::int64_t> samples_of, Global<double> parts,
-                                  Global<double> metrics) {
+RESEARCHKIT_KERNEL(64)
+void summarise(Global<const double> to_samples, std::int64_t n,
+               Global<const double> between_samples, std::int64_t k,
+               Global<const std::int64_t> samples_of, Global<double> parts,
+               Global<double> metrics) {
   const std::int64_t b = block_index();
   const std::int64_t pieces = (n + kPiece - 1) / kPiece;
   for (std::int64_t piece = thread_index(); piece < pieces; piece += block_threads()) {
@@ -164,9 +166,9 @@ RESEARCHKIT_KERNEL void summarise(Global<const double> to_samples, std::int64_t 
 
 /// The leading columns of rows, as doubles: row i of `to` is row `rows[i]`, or i without `rows`.
 template <class Real>
-RESEARCHKIT_KERNEL void widen(Global<const Real> from, std::int64_t columns,
-                              Global<const std::int64_t> rows, std::int64_t kept,
-                              Global<double> to) {
+RESEARCHKIT_KERNEL(256)
+void widen(Global<const Real> from, std::int64_t columns, Global<const std::int64_t> rows,
+           std::int64_t kept, Global<double> to) {
   const std::int64_t stride = block_count() * block_threads();
   for (std::int64_t e = block_index() * block_threads() + thread_index(); e < to.size;
        e += stride) {
@@ -177,8 +179,8 @@ RESEARCHKIT_KERNEL void widen(Global<const Real> from, std::int64_t columns,
 
 /// The lowest element of the rows in use whose leading columns are not finite.
 template <class Real>
-RESEARCHKIT_KERNEL void find_non_finite(Pairs<Real> pairs, std::int64_t columns,
-                                        Global<std::int64_t> first_bad) {
+RESEARCHKIT_KERNEL(256)
+void find_non_finite(Pairs<Real> pairs, std::int64_t columns, Global<std::int64_t> first_bad) {
   const std::int64_t stride = block_count() * block_threads();
   for (std::int64_t e = block_index() * block_threads() + thread_index(); e < pairs.points.size;
        e += stride) {

@@ -130,12 +130,9 @@ class ClusterTeam {
   int slot_ = 0;
 };
 
-/// 128 registers for each thread: what the widest variant needs without spilling.
-inline constexpr int kPlainThreads = 512;
-
 template <class Real, int kDims, int kPoints>
-RESEARCHKIT_KERNEL RESEARCHKIT_BLOCK_OF(kPlainThreads) void plain_sampling(
-    SamplingCall<Real> call) {
+RESEARCHKIT_KERNEL(512)
+void plain_sampling(SamplingCall<Real> call) {
   const CloudView<Real> view = view_of(call, block_index() / cluster_blocks(), 1);
   const CloudOnDevice& cloud = view.cloud;
   const std::int64_t number = cloud.number;

@@ -159,7 +159,7 @@ class SamplingRun {
     if (bad != kFinite) return bad;
     if (has_tree()) {
       const int threads = static_cast<int>(std::clamp<std::int64_t>(
-          std::bit_ceil(static_cast<std::uint64_t>(largest_n_ / 16)), 64, kTreeThreads));
+          std::bit_ceil(static_cast<std::uint64_t>(largest_n_ / 16)), 64, 256));
       call.large_bucket = 4 * threads;
       launch(ctx_, device(), "tree_sampling",
              table_in_shared ? tree_sampling_in_shared<Real> : tree_sampling_in_global<Real>,
@@ -181,11 +181,11 @@ class SamplingRun {
   bool has_tree() const { return options_.algorithm != Algorithm::vanilla; }
   int halves() const { return has_tree() ? 2 : 1; }
 
-  /// 8 points of a thread in registers, or 4 of double, take half of what kPlainThreads threads may have.
+  /// 8 points of a thread in registers, or 4 of double, fill the 128 that each of 512 threads has.
   void launch_plain(const SamplingCall<Real>& call, std::int64_t count) {
     constexpr int kMost = sizeof(Real) == 4 ? 8 : 4;
-    const int threads = static_cast<int>(
-        std::clamp<std::int64_t>((largest_n_ + 255) / 256 * 32, 32, kPlainThreads));
+    const int threads =
+        static_cast<int>(std::clamp<std::int64_t>((largest_n_ + 255) / 256 * 32, 32, 512));
     int blocks = 1;
     while (blocks < largest_cluster(device()) &&
            largest_n_ > std::int64_t{kMost} * threads * blocks) {
@@ -248,12 +248,11 @@ void run_batch(const Context& ctx, const FarthestPointSampling<Real, kAlgorithm>
 
 /// One block for each cloud: its samples to their final place, as indices of 64 bits.
 template <class Real>
-RESEARCHKIT_KERNEL void pack_samples(Global<const std::int64_t> layout,  // [cloud][from, to, base]
-                                     Global<const std::int32_t> counts,
-                                     Global<const std::int32_t> indices,
-                                     Global<const Real> distances,
-                                     Global<std::int64_t> packed_indices,
-                                     Global<Real> packed_distances) {
+RESEARCHKIT_KERNEL(128)
+void pack_samples(Global<const std::int64_t> layout,  // [cloud][from, to, base]
+                  Global<const std::int32_t> counts, Global<const std::int32_t> indices,
+                  Global<const Real> distances, Global<std::int64_t> packed_indices,
+                  Global<Real> packed_distances) {
   const std::int64_t b = block_index();
   const std::int64_t from = layout[3 * b], to = layout[3 * b + 1], base = layout[3 * b + 2];
   for (std::int64_t j = thread_index(); j < counts[b]; j += block_threads()) {

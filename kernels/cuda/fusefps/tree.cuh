@@ -552,12 +552,9 @@ class TreeSampling {
   std::int64_t tests_ = 0, forced_ = 0;
 };
 
-/// The kernels need up to 180 registers a thread; 512 threads have 128 and spill.
-inline constexpr int kTreeThreads = 256;
-
 template <class Real>
-RESEARCHKIT_KERNEL RESEARCHKIT_BLOCK_OF(kTreeThreads) void tree_sampling_in_shared(
-    SamplingCall<Real> call) {
+RESEARCHKIT_KERNEL(256)
+void tree_sampling_in_shared(SamplingCall<Real> call) {
   const CloudView<Real> view = view_of(call, block_index(), 2);
   SharedMemory memory = dynamic_shared();
   BucketTable<Real, Shared> table;
@@ -569,8 +566,8 @@ RESEARCHKIT_KERNEL RESEARCHKIT_BLOCK_OF(kTreeThreads) void tree_sampling_in_shar
 }
 
 template <class Real>
-RESEARCHKIT_KERNEL RESEARCHKIT_BLOCK_OF(kTreeThreads) void tree_sampling_in_global(
-    SamplingCall<Real> call) {
+RESEARCHKIT_KERNEL(256)
+void tree_sampling_in_global(SamplingCall<Real> call) {
   const CloudView<Real> view = view_of(call, block_index(), 2);
   SharedMemory memory = dynamic_shared();
   BucketTable<Real, Global> table;

@@ -16,8 +16,7 @@
 #include <source_location>
 #include <type_traits>
 
-#define RESEARCHKIT_KERNEL static
-#define RESEARCHKIT_BLOCK_OF(threads)
+#define RESEARCHKIT_KERNEL(most_threads) static
 #define RESEARCHKIT_DEVICE_FUNCTION
 #define RESEARCHKIT_DEVICE on_emulator
 #define RESEARCHKIT_UNROLL

@@ -35,6 +35,7 @@ enum class State : std::uint8_t { ready, waiting, finished };
 /// How often a thread has passed a barrier with others, at some moment.
 struct Clock {
   std::uint32_t warp = 0, block = 0, cluster = 0;
+  friend bool operator==(const Clock&, const Clock&) = default;
 };
 
 struct Thread {
@@ -60,7 +61,7 @@ struct Touch {
 struct Word {
   bool written = false;
   Clock clock;
-  std::vector<Touch> touches;
+  std::vector<Touch> reads, writes;  // atomic ones are writes
 };
 
 }  // namespace
@@ -194,26 +195,30 @@ std::byte* Cluster::access(int block, std::size_t offset, std::size_t size, Acce
     // What lies before the newest barrier is ordered for everybody.
     if (word.clock.cluster != now.cluster ||
         (shape_.cluster_blocks == 1 && word.clock.block != now.block)) {
-      word.touches.clear();
+      word.reads.clear();
+      word.writes.clear();
       word.clock = now;
     }
     if (access == Access::read && !word.written) {
       refuse(site, fmt::format("reads byte {} of shared memory, which nobody has written", offset));
     }
-    bool seen = false;
-    for (const Touch& touch : word.touches) {
-      const bool harmless = (touch.access == Access::read && access == Access::read) ||
-                            (touch.access == Access::atomic && access == Access::atomic);
-      if (!harmless && !is_ordered(touch, now)) {
+    const auto check = [&](const std::vector<Touch>& earlier) {
+      for (const Touch& touch : earlier) {
+        if (is_ordered(touch, now)) continue;
+        if (touch.access == Access::atomic && access == Access::atomic) continue;
         refuse(site,
-               fmt::format("race on byte {} of shared memory with thread {} at {}: no barrier "
-                           "lies between",
+               fmt::format("race on byte {} of shared memory with thread {} at {}: no barrier lies "
+                           "between",
                            offset, touch.thread % shape_.block_threads, text_of(touch.site)));
       }
-      seen = seen || (touch.thread == thread && touch.access == access &&
-                      touch.clock.warp == now.warp && touch.clock.block == now.block);
-    }
-    if (!seen) word.touches.push_back({thread, access, now, site});
+    };
+    check(word.writes);
+    if (access != Access::read) check(word.reads);
+    // A thread runs until it waits, so what it does again comes right behind what it did.
+    auto& mine = access == Access::read ? word.reads : word.writes;
+    const bool again = !mine.empty() && mine.back().thread == thread &&
+                       mine.back().access == access && mine.back().clock == now;
+    if (!again) mine.push_back({thread, access, now, site});
     word.written = true;
   }
   return memory_[static_cast<std::size_t>(block)].data() + offset;

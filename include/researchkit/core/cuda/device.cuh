@@ -4,9 +4,8 @@
 // that nvcc compiles them for a GPU and the host's compiler for the emulated grid of
 // tests/support/emulator, which checks every access and every barrier.
 //
-//   RESEARCHKIT_KERNEL void f(...)   a kernel; launched by launch() of core/cuda/launch.hpp
-//   RESEARCHKIT_BLOCK_OF(threads)    after RESEARCHKIT_KERNEL: the largest block it is launched with;
-//                                    without it 256 is safe: 65536 registers / 255 of a thread
+//   RESEARCHKIT_KERNEL(256) void f(...)   a kernel for blocks of at most 256 threads, to which its
+//                                    registers are cut; launched by launch() of core/cuda/launch.cuh
 //   RESEARCHKIT_DEVICE_FUNCTION      a function that kernels call
 //   RESEARCHKIT_UNROLL               before a loop whose trip count is a constant
 //   RESEARCHKIT_DEVICE               the namespace of this compilation's kernels: `on_cuda`, or

@@ -4,11 +4,9 @@
 
 #include <cooperative_groups.h>
 
-#include <concepts>
 #include <type_traits>
 
-#define RESEARCHKIT_KERNEL static __global__
-#define RESEARCHKIT_BLOCK_OF(threads) __launch_bounds__(threads)
+#define RESEARCHKIT_KERNEL(most_threads) static __global__ __launch_bounds__(most_threads, 1)
 #define RESEARCHKIT_DEVICE_FUNCTION __device__
 #define RESEARCHKIT_DEVICE on_cuda
 #define RESEARCHKIT_UNROLL _Pragma("unroll")
@@ -28,9 +26,7 @@ struct Global {
   __host__ __device__ Global part(std::int64_t begin, std::int64_t count) const {
     return {data + begin, count};
   }
-  template <class U>
-  requires(std::same_as<U, const T> && !std::is_const_v<T>) __host__ __device__ operator Global<U>()
-      const {
+  __host__ __device__ operator Global<const T>() const requires(!std::is_const_v<T>) {
     return {data, size};
   }
 };
