@@ -1,3 +1,4 @@
+#include "researchkit/bikt/operators.hpp"
 #include "researchkit/core/registry.hpp"
 #include "researchkit/dynapipe/operators.hpp"
 #include "researchkit/fusefps/operators.hpp"
@@ -10,6 +11,7 @@ namespace researchkit {
 const Registry& default_registry() {
   static const Registry registry = [] {
     Registry all;
+    bikt::register_bikt(all);
     dynapipe::register_dynapipe(all);
     fusefps::register_fusefps(all);
     graph::register_graph(all);

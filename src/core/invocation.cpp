@@ -284,14 +284,28 @@ void Invocation::check_values(const Argument& argument, const std::string& label
   std::int64_t bad = -1;
   std::string got;
   if (tensor.device().is_host()) {
+    // Bounds are worked out once, not for each entry. Integers that a double does not hold are left
+    // to the interval.
+    const auto low = spec.interval ? spec.interval->lower().value(symbols_) : std::nullopt;
+    const auto high = spec.interval ? spec.interval->upper().value(symbols_) : std::nullopt;
+    const bool low_open = spec.interval && spec.interval->lower().open;
+    const bool high_open = spec.interval && spec.interval->upper().open;
+    const auto inside = [&](double value) {
+      return (!low || (low_open ? value > *low : value >= *low)) &&
+             (!high || (high_open ? value < *high : value <= *high));
+    };
     visit_dtype(spec.dtype, [&]<class T>(T) {
       bad = find_bad<T>(tensor, [&](T value) {
         if constexpr (std::is_floating_point_v<T>) {
           if (spec.finite && !std::isfinite(value)) return true;
-          return spec.interval && !spec.interval->contains(static_cast<double>(value), symbols_);
+          return spec.interval && (std::isnan(value) || !inside(static_cast<double>(value)));
         } else {
-          return spec.interval &&
-                 !spec.interval->contains(static_cast<std::int64_t>(value), symbols_);
+          constexpr auto kExact = std::int64_t{1} << 53;
+          const auto integer = static_cast<std::int64_t>(value);
+          if (integer > -kExact && integer < kExact) {
+            return spec.interval && !inside(static_cast<double>(integer));
+          }
+          return spec.interval && !spec.interval->contains(integer, symbols_);
         }
       });
     });

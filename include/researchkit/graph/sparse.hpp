@@ -74,6 +74,13 @@ Real interleaved_dot(const Real* a, const Real* b, std::int64_t n) {
   return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
+/// Bytes of a pass over a square matrix that reads and writes d columns of every row once.
+template <class Real, class Index>
+double spmm_bytes_of(std::int64_t n, double entries, double d) {
+  return sizeof(Index) * (static_cast<double>(n) + 1 + entries) +
+         sizeof(Real) * (entries + 2 * static_cast<double>(n) * d);
+}
+
 /// Operations of interleaved_dot.
 inline double interleaved_dot_flops(std::int64_t n) {
   return n == 0 ? 0 : 2 * static_cast<double>(n) + 7;
