@@ -34,7 +34,7 @@ using namespace researchkit::dynapipe;
 
 std::filesystem::path profile_folder() {
   if (const char* data = std::getenv("RESEARCHKIT_DATA")) {
-    const auto folder = std::filesystem::path(data) / "dynapipe_a100_profiles";
+    auto folder = std::filesystem::path(data) / "dynapipe_a100_profiles";
     if (std::filesystem::exists(folder)) return folder;
   }
   return "examples/plan_multitask_training/profiles";
@@ -79,6 +79,7 @@ struct Windows {
 Windows windows_of(const Task& task, Recompute recompute) {
   const auto order = order_samples(task.samples, {task.options.order});
   std::vector<SampleLength> ordered;
+  ordered.reserve(order.size());
   for (const std::int32_t i : order) {
     ordered.push_back(task.samples[static_cast<std::size_t>(i)]);
   }

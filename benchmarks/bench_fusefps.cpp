@@ -1,6 +1,6 @@
 // Farthest point sampling: the sizes of the literature, every sampler, one thread and all of them.
 //
-//   bench_fusefps [--device cpu] [Google Benchmark's options]
+//   bench_fusefps [--device cpu|cuda|cuda:<number>] [Google Benchmark's options]
 //   bench_fusefps --write-clouds DIR
 //   bench_fusefps --serve CLOUD.npy K vanilla|bucket|fused START INDICES.npy
 //
@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -66,7 +67,7 @@ auto call_of(const Tensor& points, std::int64_t k) {
   FarthestPointSampling<float, kAlgorithm> op;
   const std::int64_t clouds = points.rank() == 3 ? points.extent(0) : 1;
   op.points = In<float, 3>(static_cast<const float*>(points.data()),
-                           {clouds, points.extent(points.rank() - 2), 3});
+                           {clouds, points.extent(points.rank() - 2), 3}, points.device());
   op.k = k;
   return op;
 }
@@ -86,6 +87,29 @@ double plain_seconds(const std::string& name, const Tensor& points, std::int64_t
   const auto start = std::chrono::steady_clock::now();
   benchmark::DoNotOptimize(run(ctx, call_of<Algorithm::vanilla>(points, k)));
   return known[name] = seconds_since(start);
+}
+
+/// One sampling of a cloud that lies on a device, by the wall clock until the device is done.
+template <Algorithm kAlgorithm>
+void bench_sampling_on(benchmark::State& state, const Tensor& points, std::int64_t k) {
+  const Context ctx({.device = points.device()});
+  auto call = call_of<kAlgorithm>(points, k);
+  benchmark::DoNotOptimize(run(ctx, call));  // the first call loads the kernels
+  ctx.synchronize();
+  double seconds = 0;
+  for (auto _ : state) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto result = run(ctx, call);
+    ctx.synchronize();
+    seconds += seconds_since(start);
+  }
+  seconds /= static_cast<double>(state.iterations());
+  const auto n = static_cast<double>(call.points.extent(1));
+  const auto samples = static_cast<double>(call.points.extent(0)) * static_cast<double>(k);
+  state.counters["n"] = n;
+  state.counters["k"] = static_cast<double>(k);
+  state.counters["clouds"] = static_cast<double>(call.points.extent(0));
+  state.counters["samples/us"] = samples / seconds * 1e-6;
 }
 
 template <Algorithm kAlgorithm>
@@ -232,6 +256,26 @@ void add_all() {
   }
 }
 
+/// The same clouds on a device.
+void add_all_on(Device device) {
+  const auto add_cloud = [device](const std::string& name, const Tensor& host, std::int64_t k) {
+    const Tensor points = host.to(device);
+    const auto add = [&]<Algorithm kAlgorithm>(std::integral_constant<Algorithm, kAlgorithm>) {
+      benchmark::RegisterBenchmark(
+          fmt::format("{}/{}/{}", name_of(kAlgorithm), name, to_string(device)).c_str(),
+          [=](benchmark::State& state) { bench_sampling_on<kAlgorithm>(state, points, k); })
+          ->Unit(benchmark::kMillisecond)
+          ->UseRealTime();
+    };
+    add(std::integral_constant<Algorithm, Algorithm::fused>());
+    add(std::integral_constant<Algorithm, Algorithm::bucket>());
+    add(std::integral_constant<Algorithm, Algorithm::vanilla>());
+  };
+  for (const Case& each : cases()) add_cloud(each.name, each.points, each.k);
+  add_cloud("batch16_uniform_16384_to_4096", uniform_cloud(16 * 16384).reshape({16, 16384, 3}),
+            4096);
+}
+
 template <Algorithm kAlgorithm>
 std::vector<std::int32_t> serve(const Tensor& points, std::int64_t k, std::int32_t start) {
   const Context ctx({.threads = 1});
@@ -271,9 +315,22 @@ int serve(const std::vector<std::string>& arguments) {
   return 0;
 }
 
-/// Takes `--device cpu` out of the arguments, which Google Benchmark does not know.
-void take_device(int& argc, char** argv) {
+Device device_named(const std::string& name) {
+  if (name == "cpu") return Device::host();
+  if (name == "cuda") return Device::cuda(0);
+  std::int32_t index = 0;
+  const char* end = name.data() + name.size();
+  if (name.starts_with("cuda:")) {
+    const auto [stop, error] = std::from_chars(name.data() + 5, end, index);
+    if (error == std::errc() && stop == end) return Device::cuda(index);
+  }
+  throw Error("--device: wanted cpu, cuda or cuda:<number>, got '" + name + "'");
+}
+
+/// Takes `--device NAME` out of the arguments, which Google Benchmark does not know.
+Device take_device(int& argc, char** argv) {
   int kept = 1;
+  Device device;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const bool joined = argument.starts_with("--device=");
@@ -281,10 +338,10 @@ void take_device(int& argc, char** argv) {
       argv[kept++] = argv[i];
       continue;
     }
-    const std::string device = joined ? argument.substr(9) : ++i < argc ? argv[i] : "";
-    if (device != "cpu") throw Error("--device: wanted cpu, got '" + device + "'");
+    device = device_named(joined ? argument.substr(9) : ++i < argc ? argv[i] : "");
   }
   argc = kept;
+  return device;
 }
 
 }  // namespace
@@ -297,10 +354,14 @@ int main(int argc, char** argv) {
     }
     if (arguments.size() == 2 && arguments[0] == "--write-clouds")
       return write_clouds(arguments[1]);
-    take_device(argc, argv);
+    const Device device = take_device(argc, argv);
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-    add_all();
+    if (device.is_host()) {
+      add_all();
+    } else {
+      add_all_on(device);
+    }
     benchmark::RunSpecifiedBenchmarks();
     benchmark::Shutdown();
   } catch (const std::exception& error) {

@@ -45,6 +45,9 @@ file(RELATIVE_PATH prefix_from_pc
 string(REGEX REPLACE "/$" "" prefix_from_pc "${prefix_from_pc}")
 list(JOIN BLAS_LIBRARIES " " pc_private_libs)
 string(APPEND pc_private_libs " ${OpenMP_CXX_FLAGS}")
+if(RESEARCHKIT_CUDA)
+  string(APPEND pc_private_libs " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt -lpthread")
+endif()
 configure_file(${PROJECT_SOURCE_DIR}/cmake/researchkit.pc.in ${PROJECT_BINARY_DIR}/cmake/researchkit.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/cmake/researchkit.pc
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "researchkit/core/backend.hpp"
+#include "researchkit/core/cuda/blas.hpp"
 #include "researchkit/core/error.hpp"
 #include "researchkit/core/stream.hpp"
 
@@ -8,6 +9,13 @@ namespace researchkit {
 
 #ifndef RESEARCHKIT_HAS_CUDA
 const Backend* cuda_backend() { return nullptr; }
+
+void cuda::gemm(const Context&, float, In<float, 2>, In<float, 2>, float, Out<float, 2>) {
+  throw Error("this build of researchkit has no CUDA");
+}
+void cuda::gemm(const Context&, double, In<double, 2>, In<double, 2>, double, Out<double, 2>) {
+  throw Error("this build of researchkit has no CUDA");
+}
 #endif
 
 Device Device::cuda(std::int32_t index) {

@@ -4,7 +4,9 @@
 #include <memory>
 #include <thread>
 
+#include "researchkit/core/backend.hpp"
 #include "researchkit/core/blas.hpp"
+#include "researchkit/core/device_kernels.hpp"
 #include "researchkit/core/peak.hpp"
 #include "researchkit/core/simd.hpp"
 #include "researchkit/core/version.hpp"
@@ -25,6 +27,19 @@ void print_line(std::string_view what, std::string_view value) {
   fmt::print("{:<18}  {}\n", what, value);
 }
 
+void print_cuda_devices() {
+  const Backend* cuda = cuda_backend();
+  if (cuda == nullptr) return print_line("CUDA", "no devices: this build has no device code");
+  const std::int32_t count = cuda->device_count();
+  if (count == 0) {
+    print_line("CUDA", fmt::format("no devices found; {} operators have kernels for one",
+                                   cuda->kernels().size()));
+  }
+  for (std::int32_t device = 0; device < count; ++device) {
+    print_line(fmt::format("cuda:{}", device), cuda->describe(device));
+  }
+}
+
 int diagnose(int threads) {
   const Context ctx({.threads = threads});
   print_line("researchkit", version());
@@ -36,7 +51,7 @@ int diagnose(int threads) {
   print_line("BLAS", fmt::format("{} {}{}", blas.vendor, blas.version,
                                  blas.core.empty() ? "" : ", kernels for " + blas.core));
   print_line("threads", fmt::format("{}", ctx.threads()));
-  print_line("CUDA", "no devices: this build has no device code");
+  print_cuda_devices();
   print_line("MPI", "not in this build");
   for (const int count : {1, ctx.threads()}) {
     const MachinePeak peak = machine_peak(count);

@@ -226,8 +226,8 @@ inline std::optional<std::string> find_transfer_fault(In<std::int32_t, 2> order,
       once = 1;
       if (end.position < last || end.position > operations) return what("positions do not ascend");
       last = end.position;
-      const std::int32_t forward = place[static_cast<std::size_t>(2 * end.micro_batch)];
-      const std::int32_t backward = place[static_cast<std::size_t>(2 * end.micro_batch + 1)];
+      const std::size_t pair = 2 * static_cast<std::size_t>(end.micro_batch);
+      const std::int32_t forward = place[pair], backward = place[pair + 1];
       const std::int32_t operation = gradient ? backward : forward;
       if (is_send(end.kind) && end.position <= operation) return what("sent before it is made");
       if (end.kind == TransferKind::send_act && end.position > backward) {

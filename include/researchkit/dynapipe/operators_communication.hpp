@@ -258,7 +258,8 @@ struct LowerPlan {
     }
   }
   Cost cost() const {
-    const auto k = static_cast<double>(comm.extent(0) + 9 * order.size() / 2);
+    const std::int64_t micro_batches = order.size() / 2;  // of all stages
+    const auto k = static_cast<double>(comm.extent(0) + 9 * micro_batches);
     return {k, 56 * k, true};
   }
   void run(const Context&) const { reference(); }

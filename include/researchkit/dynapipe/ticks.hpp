@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 namespace researchkit::dynapipe {
@@ -17,7 +18,7 @@ inline constexpr Ticks kImpossible = Ticks{1} << 60;
 inline Ticks to_ticks(double time, double tick = kTick) {
   const double ticks = time / tick;
   if (!(time >= 0) || !(ticks < 0x1p42)) return kImpossible;
-  return static_cast<Ticks>(ticks + 0.5);  // truncation is floor where nothing is negative
+  return static_cast<Ticks>(std::floor(ticks + 0.5));
 }
 
 }  // namespace researchkit::dynapipe

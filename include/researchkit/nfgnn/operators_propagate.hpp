@@ -28,7 +28,7 @@ graph::CsrView<Real, Index> adjoint(Workspace::Scope& scratch, const graph::CsrV
 
 /// Operations of K recursion steps over n x c.
 inline double recursion_flops(Basis basis, std::int64_t k, double entries, double n, double c) {
-  const double steps = static_cast<double>(k);
+  const auto steps = static_cast<double>(k);
   const double terms = basis == Basis::chebyshev ? std::max(0.0, steps - 1) : 0;
   return 2 * entries * c * steps + 2 * n * c * terms;
 }

@@ -4,7 +4,7 @@
 // threads of a block as fibers that leave off at barriers and warp operations. Every access is
 // checked: bounds of device and shared memory, shared memory read before it was written, accesses of
 // two threads without a barrier between, barriers and warp operations that not all threads reach.
-// What this proves and what it cannot: docs/cuda.md.
+// What this proves and what it cannot: docs/cuda-without-a-gpu.md.
 
 #include <algorithm>
 #include <atomic>

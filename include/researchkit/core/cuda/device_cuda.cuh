@@ -26,7 +26,9 @@ struct Global {
   __host__ __device__ Global part(std::int64_t begin, std::int64_t count) const {
     return {data + begin, count};
   }
-  __host__ __device__ operator Global<const T>() const requires(!std::is_const_v<T>) {
+  template <class U>  // a template, as nvcc warns of a conversion to the class itself
+  requires(std::is_same_v<U, const T> && !std::is_const_v<T>) __host__ __device__
+  operator Global<U>() const {
     return {data, size};
   }
 };

@@ -2,17 +2,12 @@
 
 #include <cuda_runtime.h>
 
+#include <limits>
 #include <string>
 
-#include "researchkit/core/error.hpp"
+#include "researchkit/core/cuda/check_cuda.cuh"
 
 namespace researchkit::device {
-
-inline void check_cuda(cudaError_t status, std::string_view what) {
-  if (status == cudaSuccess) return;
-  (void)cudaGetLastError();  // a later call must not report this one
-  throw Error("CUDA: " + std::string(what) + ": " + cudaGetErrorString(status));
-}
 
 /// How a kernel is spread. Blocks of a cluster share their memory; clusters need sm_90.
 struct Launch {
@@ -33,7 +28,12 @@ inline int largest_cluster(Device device) {
 template <class... Parameters, class... Arguments>
 void launch(const Context& ctx, Device device, std::string_view name, void (*kernel)(Parameters...),
             const Launch& shape, Arguments&&... arguments) {
-  check_cuda(cudaSetDevice(device.index), name);
+  if (shape.blocks == 0) return;  // which CUDA refuses
+  if (shape.blocks > std::numeric_limits<std::int32_t>::max()) {
+    throw Error("CUDA: " + std::string(name) + ": " + std::to_string(shape.blocks) +
+                " blocks, more than a grid has");
+  }
+  const CurrentDevice current(device.index);
   if (shape.shared_bytes > 48U * 1024) {
     check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
