@@ -2,4 +2,4 @@
 # namespace: nfgnn
 # Node-oriented filters trained on a generated graph whose neighbours disagree; nothing to download.
 set -euo pipefail
-"$EXAMPLE" --dataset csbm --splits 3 --epochs 300 --report "$OUT"
+"$EXAMPLE" --dataset csbm --splits 3 --epochs 300 --threads 1 --report "$OUT"
