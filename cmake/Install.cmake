@@ -1,5 +1,14 @@
 # Headers, library, tool, `find_package(researchkit CONFIG)` and `pkg-config researchkit`.
 include(CMakePackageConfigHelpers)
+
+# What the install rules below want built.
+add_custom_target(researchkit_installed DEPENDS researchkit)
+foreach(part IN ITEMS researchkit_mpi researchkit_tool)
+  if(TARGET ${part})
+    add_dependencies(researchkit_installed ${part})
+  endif()
+endforeach()
+
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/researchkit)
 
 install(TARGETS researchkit EXPORT researchkit-targets
