@@ -8,6 +8,7 @@
 #include "researchkit/core/random.hpp"
 #include "researchkit/graph/dense.hpp"
 #include "researchkit/nfgnn/filter.hpp"
+#include "researchkit/nn/column_sums.hpp"
 #include "researchkit/nn/initialize.hpp"
 
 namespace researchkit::nfgnn {
@@ -32,28 +33,6 @@ void add_bias(const Context& ctx, Matrix out, const float* bias, bool relu) {
       }
     }
   });
-}
-
-/// Column sums over pieces of rows, combined in order.
-void column_sums(const Context& ctx, In<float, 2> rows, float* sums) {
-  constexpr std::int64_t kRows = 512;
-  const std::int64_t n = rows.extent(0), columns = rows.extent(1), pieces = (n + kRows - 1) / kRows;
-  Workspace::Scope scratch(ctx.workspace());
-  const auto partial = scratch.allocate<float>(static_cast<std::size_t>(pieces * columns));
-  parallel_for(ctx, n, kRows, [&](std::int64_t begin, std::int64_t end) {
-    float* to = partial.data() + begin / kRows * columns;
-    std::fill(to, to + columns, 0.f);
-    for (std::int64_t i = begin; i < end; ++i) {
-      const float* row = rows.data_handle() + i * columns;
-      for (std::int64_t j = 0; j < columns; ++j) to[j] += row[j];
-    }
-  });
-  std::fill(sums, sums + columns, 0.f);
-  for (std::int64_t p = 0; p < pieces; ++p) {
-    for (std::int64_t j = 0; j < columns; ++j) {
-      sums[j] += partial[static_cast<std::size_t>(p * columns + j)];
-    }
-  }
 }
 
 }  // namespace
@@ -278,7 +257,7 @@ struct NfgnnModel::State {
     gemm(ctx, 1.f, transposed(std::as_const(hidden_dropped).view<float, 2>()), d_used, 0.f,
          d_w2.view<float, 2>());
     const auto sums = scratch.allocate<float>(static_cast<std::size_t>(stride));
-    column_sums(ctx, d_padded, sums.data());
+    nn::column_sums<float>(ctx, d_padded, sums.data());
     std::copy_n(sums.begin(), classes, d_b2.values<float>().begin());
 
     gemm(ctx, 1.f, d_padded, transposed(std::as_const(w2_padded).view<float, 2>()), 0.f,
@@ -290,7 +269,8 @@ struct NfgnnModel::State {
     parallel_for(ctx, hidden.size(), 65536, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) gradient[i] = activation[i] > 0 ? gradient[i] : 0;
     });
-    column_sums(ctx, std::as_const(d_hidden).view<float, 2>(), d_b1.values<float>().data());
+    nn::column_sums<float>(ctx, std::as_const(d_hidden).view<float, 2>(),
+                           d_b1.values<float>().data());
     // X^T by the cached transpose; `dropped` through its permutation.
     const auto positions = features.transposed_positions();
     parallel_for(ctx, features.entries(), 65536, [&](std::int64_t begin, std::int64_t end) {

@@ -98,4 +98,44 @@ TEST_CASE("an input that wants a gradient needs a backward") {
   CHECK_THROWS_AS(tape.apply("graph.adam_step", {{"p", g}, {"g", g}, {"m", g}, {"v", g}}), Error);
 }
 
+TEST_CASE("a function on the tape is differentiated by what it gives for it") {
+  const Context ctx;
+  const Variable x = parameter(Tensor::from<double>({3, -2}, {2}));
+  const auto square = [](Tape& tape, const Variable& v) {
+    Tensor y(DType::f64, {2});
+    const Tensor at = v.value();
+    for (std::size_t i = 0; i < 2; ++i)
+      y.values<double>()[i] = at.values<double>()[i] * at.values<double>()[i];
+    return tape.record(y, {v}, [at](const Tensor& d) {
+      Tensor gradient = d.clone();
+      for (std::size_t i = 0; i < 2; ++i)
+        gradient.values<double>()[i] *= 2 * at.values<double>()[i];
+      return std::vector{gradient};
+    });
+  };
+  Tape tape(ctx);
+  tape.backward(square(tape, square(tape, x)));
+  CHECK(x.gradient().values<double>()[0] == 108);
+  CHECK(x.gradient().values<double>()[1] == -32);
+  CHECK(tape.live_bytes() == 0);
+
+  Variable changed = parameter(Tensor::from<double>({1, 1}, {2}));
+  const Variable y = square(tape, changed);
+  changed.mutable_value().values<double>()[0] = 5;
+  CHECK_THROWS_AS(tape.backward(y), Error);
+}
+
+TEST_CASE("a tape without gradients records nothing") {
+  Tape tape = Tape::without_gradients(Context());
+  const Variable x = parameter(Tensor(DType::f32, {4, 2}));
+  const Variable y = tape.apply("nn.log_softmax", {{"x", x}}).at("y");
+  CHECK_FALSE(y.requires_gradient());
+  const Variable z =
+      tape.record(Tensor(DType::f32, {1}), {x},
+                  [](const Tensor&) -> std::vector<Tensor> { throw Error("not to be called"); });
+  CHECK_FALSE(z.requires_gradient());
+  tape.backward(z);
+  CHECK_FALSE(x.gradient().defined());
+}
+
 }  // namespace
