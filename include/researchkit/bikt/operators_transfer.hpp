@@ -1,6 +1,7 @@
 #pragma once
 
 #include "researchkit/bikt/rows.hpp"
+#include "researchkit/bikt/transfer.hpp"
 #include "researchkit/graph/checks.hpp"
 #include "researchkit/graph/reference.hpp"
 
@@ -197,6 +198,7 @@ template <class Real>
 struct ConfidenceGate {
   static constexpr std::string_view name = "bikt.confidence_gate";
   static constexpr std::string_view summary = "Which nodes may teach the host.";
+  static constexpr Tolerance tolerance{.rtol = 1e-6, .atol = 1e-7};  // exponentials by a polynomial
 
   In<Real, 2> host = {};     // [n, c]
   In<Real, 2> derived = {};  // [n, c]
@@ -216,8 +218,12 @@ struct ConfidenceGate {
             true};
   }
   void run(const Context& ctx) const {
-    parallel_for(ctx, host.extent(0), 512,
-                 [&](std::int64_t begin, std::int64_t end) { rows(begin, end); });
+    if constexpr (std::is_same_v<Real, float>) {
+      kernels::gate(ctx, mode, host, derived, weight.data_handle());
+    } else {
+      parallel_for(ctx, host.extent(0), 512,
+                   [&](std::int64_t begin, std::int64_t end) { rows(begin, end); });
+    }
   }
   void reference() const { rows(0, host.extent(0)); }
 
@@ -270,6 +276,18 @@ struct TransferArguments {
   }
   void validate(const Check& check) const {
     graph::require_labels(check, labels, mask, host.extent(1));
+  }
+  /// The same for the kernel of float32.
+  TransferRows<Index> rows_of_kernel() const {
+    return {n(),
+            c(),
+            host.data_handle(),
+            derived.data_handle(),
+            host_teacher.data_handle(),
+            derived_teacher.data_handle(),
+            labels.data_handle(),
+            mask.data_handle(),
+            weight.data_handle()};
   }
   std::int64_t n() const { return host.extent(0); }
   std::int64_t c() const { return host.extent(1); }
@@ -326,7 +344,14 @@ struct BiktTransferLoss : detail::TransferArguments<Real, Index> {
     return {50 * entries, 4 * sizeof(Real) * entries, true};
   }
   void run(const Context& ctx) const {
-    write([&](auto&& term) { return detail::sum_rows<Real>(ctx, this->n(), term); });
+    if constexpr (std::is_same_v<Real, float>) {
+      const auto parts = kernels::transfer_loss(
+          ctx, this->rows_of_kernel(), static_cast<float>(this->temperature), {}, nullptr, nullptr);
+      std::copy(parts.begin(), parts.end(), loss.data_handle() + 1);
+      add_up();
+    } else {
+      write([&](auto&& term) { return detail::sum_rows<Real>(ctx, this->n(), term); });
+    }
   }
   void reference() const {
     write([&](auto&& term) { return detail::plain_sum<Real>(this->n(), term); });
@@ -344,6 +369,9 @@ struct BiktTransferLoss : detail::TransferArguments<Real, Index> {
     loss(2) = part(1) / this->labelled();
     loss(3) = square * part(2) / this->rows();
     loss(4) = weights > Real(0) ? square * part(3) / weights : Real(0);
+    add_up();
+  }
+  void add_up() const {
     loss(0) = loss(1) + Real(this->mu) * loss(2) + Real(this->alpha_derived) * loss(3) +
               Real(this->alpha_host) * loss(4);
   }
@@ -376,6 +404,15 @@ struct BiktTransferLossBackward : detail::TransferArguments<Real, Index> {
     return {70 * entries, 6 * sizeof(Real) * entries, true};
   }
   void run(const Context& ctx) const {
+    if constexpr (std::is_same_v<Real, float>) {
+      const float total = d_loss(0);
+      kernels::transfer_loss(ctx, this->rows_of_kernel(), static_cast<float>(this->temperature),
+                             {total + d_loss(1), total * Real(this->mu) + d_loss(2),
+                              total * Real(this->alpha_derived) + d_loss(3),
+                              total * Real(this->alpha_host) + d_loss(4)},
+                             d_host.data_handle(), d_derived.data_handle());
+      return;
+    }
     const auto scales = scales_of(
         detail::sum_rows<Real>(ctx, this->n(), [&](std::int64_t i) { return this->weight(i); }));
     parallel_for(ctx, this->n(), 512, [&](std::int64_t begin, std::int64_t end) {
