@@ -41,8 +41,9 @@ struct BuiltinHost<Real>::Forward {
   Variable dropped(const Variable& h, std::int64_t site) const {
     return dropout(tape, h, pass.mask(site));
   }
-  Variable relu(const Variable& h, std::string_view offset) const {
-    return add_offset(tape, h, weight(offset), Activation::relu);
+  /// Site 0: without dropout.
+  Variable relu(const Variable& h, std::string_view offset, std::int64_t site = 0) const {
+    return offset_relu(tape, h, weight(offset), site == 0 ? graph::DropoutKey{} : pass.mask(site));
   }
   Variable plus(const Variable& h, std::string_view offset) const {
     return add_offset(tape, h, weight(offset), Activation::none);
@@ -60,8 +61,8 @@ struct BuiltinHost<Real>::Forward {
   }
 
   HostOutput gcn() const {
-    const Variable h = relu(spread(product("w1")), "b1");
-    return {h, plus(spread(linear(tape, dropped(h, 1), weight("w2"))), "b2")};
+    const Variable h = relu(spread(product("w1")), "b1", 1);
+    return {h, plus(spread(linear(tape, h, weight("w2"))), "b2")};
   }
 
   Variable attention(const Variable& h, std::string_view source, std::string_view target) const {
@@ -71,9 +72,9 @@ struct BuiltinHost<Real>::Forward {
                   head_scores(tape, h, weight(target)), kSlope);
   }
   HostOutput gat() const {
-    const Variable h =
-        add_offset(tape, attention(product("w1"), "as1", "ad1"), weight("b1"), Activation::elu);
-    const Variable y = attention(linear(tape, dropped(h, 1), weight("w2")), "as2", "ad2");
+    const Variable h = dropped(
+        add_offset(tape, attention(product("w1"), "as1", "ad1"), weight("b1"), Activation::elu), 1);
+    const Variable y = attention(linear(tape, h, weight("w2")), "as2", "ad2");
     return {h, plus(mean_of_heads(tape, y, host.options_.output_heads), "b2")};
   }
 
@@ -86,8 +87,8 @@ struct BuiltinHost<Real>::Forward {
     const Variable h = powers({product("w1.0"), product("w1.1"), product("w1.2")});
     const Variable d = dropped(h, 1);
     const auto second = [&](std::int64_t at) { return linear(tape, d, weight("w2", at)); };
-    const Variable g = powers({second(0), second(1), second(2)});
-    return {g, plus(linear(tape, dropped(g, 2), weight("w3")), "b3")};
+    const Variable g = dropped(powers({second(0), second(1), second(2)}), 2);
+    return {g, plus(linear(tape, g, weight("w3")), "b3")};
   }
 
   HostOutput gcnii() const {
@@ -99,11 +100,12 @@ struct BuiltinHost<Real>::Forward {
       h = activate(tape, identity_linear(tape, 1 - beta, s, beta, weight("w", l)),
                    Activation::relu);
     }
-    return {h, plus(linear(tape, dropped(h, 1 + host.layers()), weight("w_out")), "b_out")};
+    h = dropped(h, 1 + host.layers());
+    return {h, plus(linear(tape, h, weight("w_out")), "b_out")};
   }
 
   HostOutput fagcn() const {
-    const Variable first = dropped(relu(product("w_in"), "b_in"), 1);
+    const Variable first = relu(product("w_in"), "b_in", 1);
     Variable h = first;
     for (std::int64_t l = 0; l < host.layers(); ++l) {
       h = pass.propagate
@@ -120,15 +122,14 @@ struct BuiltinHost<Real>::Forward {
     return propagate(tape, graph.normalized(graph::Normalization::rw, 0), neighbours, 1, 1, own);
   }
   HostOutput sage() const {
-    const Variable h = relu(sum_of_mean(product("ws1"), product("wn1")), "b1");
-    const Variable d = dropped(h, 1);
+    const Variable h = relu(sum_of_mean(product("ws1"), product("wn1")), "b1", 1);
     return {
-        h, plus(sum_of_mean(linear(tape, d, weight("ws2")), linear(tape, d, weight("wn2"))), "b2")};
+        h, plus(sum_of_mean(linear(tape, h, weight("ws2")), linear(tape, h, weight("wn2"))), "b2")};
   }
 
   HostOutput appnp() const {
-    const Variable h = relu(product("w1"), "b1");
-    const Variable first = plus(linear(tape, dropped(h, 1), weight("w2")), "b2");
+    const Variable h = relu(product("w1"), "b1", 1);
+    const Variable first = plus(linear(tape, h, weight("w2")), "b2");
     Variable z = first;
     for (int step = 0; pass.propagate && step < kAppnpSteps; ++step) z = teleport(z, first);
     return {h, z};
@@ -141,8 +142,8 @@ struct BuiltinHost<Real>::Forward {
   }
   HostOutput gin() const {
     const Variable inner = relu(neighbour_sum(product("wa1")), "ba1");
-    const Variable h = relu(linear(tape, inner, weight("wb1")), "bb1");
-    const Variable last = relu(neighbour_sum(linear(tape, dropped(h, 1), weight("wa2"))), "ba2");
+    const Variable h = relu(linear(tape, inner, weight("wb1")), "bb1", 1);
+    const Variable last = relu(neighbour_sum(linear(tape, h, weight("wa2"))), "ba2");
     return {last, plus(linear(tape, last, weight("wb2")), "bb2")};
   }
 };

@@ -14,7 +14,7 @@ struct HostInput<Real>::Values {
   Tensor transposed_times(const Context& ctx, const graph::Csr<Real>& features, const Tensor& d) {
     const auto transpose = features.transposed();
     if (!kept_transposed.defined()) {
-      kept_transposed = fresh<Real>({features.entries()});
+      kept_transposed = fresh<Real>(ctx, {features.entries()});
       const auto positions = features.transposed_positions();
       const Real* from = data_of<Real>(kept);
       Real* to = data_of<Real>(kept_transposed);
@@ -22,7 +22,7 @@ struct HostInput<Real>::Values {
         to[e] = from[positions[static_cast<std::size_t>(e)]];
       });
     }
-    Tensor result = fresh<Real>({features.columns(), d.extent(1)});
+    Tensor result = fresh<Real>(ctx, {features.columns(), d.extent(1)});
     graph::kernels::spmm<Real, std::int32_t>(
         ctx, transpose.view_with(data_of<Real>(std::as_const(kept_transposed))), Real(1),
         data_of<Real>(d), d.extent(1), Real(0), nullptr, data_of<Real>(result));
@@ -34,7 +34,7 @@ template <class Real>
 HostInput<Real>::HostInput(const Context& ctx, graph::Csr<Real> features,
                            const graph::DropoutKey& mask)
     : features_(std::move(features)), values_(std::make_shared<Values>()) {
-  values_->kept = fresh<Real>({features_.entries()});
+  values_->kept = fresh<Real>(ctx, {features_.entries()});
   Real* const kept = data_of<Real>(values_->kept);
   if (mask.p == 0) {
     std::copy(features_.values().begin(), features_.values().end(), kept);
@@ -56,7 +56,7 @@ Variable HostInput<Real>::times(Tape& tape, const Variable& w) {
   }
   const Context ctx = tape.context();
   const std::int64_t d = w.value().extent(1);
-  Tensor y = fresh<Real>({nodes(), d});
+  Tensor y = fresh<Real>(ctx, {nodes(), d});
   graph::kernels::spmm<Real, std::int32_t>(
       ctx, features_.view_with(data_of<Real>(std::as_const(values_->kept))), Real(1),
       data_of<Real>(w.value()), d, Real(0), nullptr, data_of<Real>(y));

@@ -1,5 +1,6 @@
 #include "researchkit/bikt/layers.hpp"
 
+#include "researchkit/bikt/elementwise.hpp"
 #include "researchkit/core/blas.hpp"
 #include "researchkit/nn/column_sums.hpp"
 #include "src/bikt/matrix.hpp"
@@ -25,22 +26,19 @@ void require(bool fits, const char* layer, const Variable& a, const Variable& b)
 template <class Real>
 Tensor through_activation(const Context& ctx, Activation activation, const Tensor& y,
                           const Tensor& d_y) {
-  Tensor d_x = fresh<Real>(y.shape());
+  Tensor d_x = fresh<Real>(ctx, y.shape());
   const Real *at = data_of<Real>(y), *d = data_of<Real>(d_y);
   Real* to = data_of<Real>(d_x);
-  if (activation == Activation::relu) {
-    for_entries<Real>(ctx, y.size(),
-                      [=](std::int64_t i) { to[i] = at[i] > Real(0) ? d[i] : Real(0); });
-  } else {
-    for_entries<Real>(ctx, y.size(),
-                      [=](std::int64_t i) { to[i] = d[i] * slope(activation, at[i]); });
-  }
+  for_entries<Real>(ctx, y.size(), [=](std::int64_t i) {
+    const Real upstream = d[i];
+    to[i] = upstream * slope(activation, at[i]);
+  });
   return d_x;
 }
 
 template <class Real>
 Tensor product(const Context& ctx, Real alpha, In<Real, 2> a, In<Real, 2> b) {
-  Tensor c = fresh<Real>({a.extent(0), b.extent(1)});
+  Tensor c = fresh<Real>(ctx, {a.extent(0), b.extent(1)});
   gemm(ctx, alpha, a, b, Real(0), matrix<Real>(c));
   return c;
 }
@@ -48,7 +46,7 @@ Tensor product(const Context& ctx, Real alpha, In<Real, 2> a, In<Real, 2> b) {
 template <class Real>
 Tensor scaled(const Context& ctx, double factor, const Tensor& x) {
   if (factor == 1) return x;
-  Tensor y = fresh<Real>(x.shape());
+  Tensor y = fresh<Real>(ctx, x.shape());
   const Real* from = data_of<Real>(x);
   Real* to = data_of<Real>(y);
   const auto by = static_cast<Real>(factor);
@@ -70,7 +68,7 @@ Variable propagate(Tape& tape, const graph::Csr<Real>& a, const Variable& x, dou
   const std::int64_t d = x.value().extent(1);
   const auto multiply = [ctx, d](const graph::Csr<Real>& m, double factor, const Tensor& from,
                                  double share, const Real* added) {
-    Tensor y = fresh<Real>({m.rows(), d});
+    Tensor y = fresh<Real>(ctx, {m.rows(), d});
     graph::kernels::spmm<Real, std::int32_t>(ctx, m.view(), Real(factor), data_of<Real>(from), d,
                                              Real(share), added, data_of<Real>(y));
     return y;
@@ -127,35 +125,63 @@ Variable identity_linear(Tape& tape, double p, const Variable& x, double q, cons
   });
 }
 
+Variable offset_relu(Tape& tape, const Variable& x, const Variable& b,
+                     const graph::DropoutKey& mask) {
+  require(x.value().rank() == 2 && b.value().shape() == Shape{x.value().extent(1)}, "offset_relu",
+          x, b);
+  return visit_real(x, [&]<class Real>(Real) {
+    constexpr std::int64_t kRows = graph::kernels::kDropoutAlignment;
+    const Context ctx = tape.context();
+    Tensor y = fresh<Real>(ctx, x.value().shape());
+    const std::int64_t n = y.extent(0), columns = y.extent(1);
+    const Real *from = data_of<Real>(x.value()), *offset = data_of<Real>(b.value());
+    Real* const to = data_of<Real>(y);
+    parallel_for(ctx, n, kRows, [&](std::int64_t begin, std::int64_t end) {
+      kernels::offset_relu(from + begin * columns, offset, end - begin, columns,
+                           to + begin * columns);
+      if (mask.p > 0) {
+        graph::kernels::dropout_range<Real>(mask, to, begin * columns, end * columns, to);
+      }
+    });
+    // What was dropped is 0 as well.
+    const auto scale = static_cast<Real>(1 / (1 - mask.p));
+    return tape.record(y, {x, b}, [=](const Tensor& d_y) {
+      Tensor d_x = fresh<Real>(ctx, y.shape()), d_b = fresh<Real>(ctx, {columns});
+      const std::int64_t pieces = (n + kRows - 1) / kRows;
+      std::vector<Real> partial(static_cast<std::size_t>(pieces * columns));
+      parallel_for(ctx, n, kRows, [&](std::int64_t begin, std::int64_t end) {
+        kernels::relu_backward(data_of<Real>(y) + begin * columns,
+                               data_of<Real>(d_y) + begin * columns, scale, end - begin, columns,
+                               data_of<Real>(d_x) + begin * columns,
+                               partial.data() + begin / kRows * columns);
+      });
+      nn::column_sums<Real>(ctx, {partial.data(), {pieces, columns}}, data_of<Real>(d_b));
+      return std::vector{d_x, d_b};
+    });
+  });
+}
+
 Variable add_offset(Tape& tape, const Variable& x, const Variable& b, Activation activation) {
+  if (activation == Activation::relu) return offset_relu(tape, x, b, {});
   require(x.value().rank() == 2 && b.value().shape() == Shape{x.value().extent(1)}, "add_offset", x,
           b);
   return visit_real(x, [&]<class Real>(Real) {
     const Context ctx = tape.context();
-    Tensor y = fresh<Real>(x.value().shape());
+    Tensor y = fresh<Real>(ctx, x.value().shape());
     const Real *from = data_of<Real>(x.value()), *offset = data_of<Real>(b.value());
     Real* const to = data_of<Real>(y);
     const std::int64_t columns = y.extent(1);
     parallel_for(ctx, y.extent(0), 1024, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
-        const Real* row = from + i * columns;
-        Real* out = to + i * columns;
-        if (activation == Activation::relu) {
-          for (std::int64_t j = 0; j < columns; ++j) {
-            const Real value = row[j] + offset[j];
-            out[j] = value > Real(0) ? value : Real(0);
-          }
-        } else {
-          for (std::int64_t j = 0; j < columns; ++j) {
-            out[j] = bikt::activate(activation, row[j] + offset[j]);
-          }
+        for (std::int64_t j = 0; j < columns; ++j) {
+          to[i * columns + j] = bikt::activate(activation, from[i * columns + j] + offset[j]);
         }
       }
     });
     return tape.record(y, {x, b}, [=](const Tensor& d_y) {
       Tensor d_x =
           activation == Activation::none ? d_y : through_activation<Real>(ctx, activation, y, d_y);
-      Tensor d_b = fresh<Real>({columns});
+      Tensor d_b = fresh<Real>(ctx, {columns});
       nn::column_sums<Real>(ctx, matrix<Real>(std::as_const(d_x)), data_of<Real>(d_b));
       return std::vector{d_x, d_b};
     });
@@ -165,7 +191,7 @@ Variable add_offset(Tape& tape, const Variable& x, const Variable& b, Activation
 Variable activate(Tape& tape, const Variable& x, Activation activation) {
   return visit_real(x, [&]<class Real>(Real) {
     const Context ctx = tape.context();
-    Tensor y = fresh<Real>(x.value().shape());
+    Tensor y = fresh<Real>(ctx, x.value().shape());
     const Real* from = data_of<Real>(x.value());
     Real* to = data_of<Real>(y);
     for_entries<Real>(ctx, y.size(),
@@ -180,11 +206,13 @@ Variable mix(Tape& tape, double p, const Variable& x, double q, const Variable& 
   require(x.value().shape() == y.value().shape(), "mix", x, y);
   return visit_real(x, [&]<class Real>(Real) {
     const Context ctx = tape.context();
-    Tensor sum = fresh<Real>(x.value().shape());
+    Tensor sum = fresh<Real>(ctx, x.value().shape());
     const Real *a = data_of<Real>(x.value()), *b = data_of<Real>(y.value());
     Real* to = data_of<Real>(sum);
     const auto f = static_cast<Real>(p), g = static_cast<Real>(q);
-    for_entries<Real>(ctx, sum.size(), [=](std::int64_t i) { to[i] = f * a[i] + g * b[i]; });
+    parallel_for(ctx, sum.size(), kEntries, [=](std::int64_t begin, std::int64_t end) {
+      kernels::axpby(f, a + begin, g, b + begin, end - begin, to + begin);
+    });
     return tape.record(sum, {x, y}, [=](const Tensor& d) {
       return std::vector{scaled<Real>(ctx, p, d),
                          p == 1 && q == 1 ? d.clone() : scaled<Real>(ctx, q, d)};
@@ -197,7 +225,7 @@ Variable dropout(Tape& tape, const Variable& x, const graph::DropoutKey& mask) {
   return visit_real(x, [&]<class Real>(Real) {
     const Context ctx = tape.context();
     const auto masked = [ctx, mask](const Tensor& from) {
-      Tensor to = fresh<Real>(from.shape());
+      Tensor to = fresh<Real>(ctx, from.shape());
       graph::kernels::dropout<Real>(ctx, mask, data_of<Real>(from), from.size(), data_of<Real>(to),
                                     nullptr);
       return to;
@@ -219,7 +247,7 @@ Variable concatenate(Tape& tape, std::span<const Variable> parts, Activation act
   }
   return visit_real(parts[0], [&]<class Real>(Real) {
     const Context ctx = tape.context();
-    Tensor y = fresh<Real>({n, columns});
+    Tensor y = fresh<Real>(ctx, {n, columns});
     std::int64_t at = 0;
     for (std::size_t k = 0; k < parts.size(); ++k) {
       const Real* from = data_of<Real>(parts[k].value());
@@ -238,7 +266,7 @@ Variable concatenate(Tape& tape, std::span<const Variable> parts, Activation act
       std::vector<Tensor> gradients;
       const Real *value = data_of<Real>(y), *d = data_of<Real>(d_y);
       for (const std::int64_t width : widths) {
-        Tensor part = fresh<Real>({n, width});
+        Tensor part = fresh<Real>(ctx, {n, width});
         Real* to = data_of<Real>(part);
         parallel_for(ctx, n, 1024, [&](std::int64_t begin, std::int64_t end) {
           for (std::int64_t i = begin; i < end; ++i) {
@@ -263,7 +291,7 @@ Variable head_scores(Tape& tape, const Variable& x, const Variable& weights) {
   return visit_real(x, [&]<class Real>(Real) {
     const Context ctx = tape.context();
     const Tensor rows = x.value(), a = weights.value();
-    Tensor scores = fresh<Real>({n, heads});
+    Tensor scores = fresh<Real>(ctx, {n, heads});
     const Real *from = data_of<Real>(rows), *by = data_of<Real>(a);
     Real* to = data_of<Real>(scores);
     parallel_for(ctx, n * heads, 4096, [&](std::int64_t begin, std::int64_t end) {
@@ -272,8 +300,8 @@ Variable head_scores(Tape& tape, const Variable& x, const Variable& weights) {
       }
     });
     return tape.record(scores, {x, weights}, [=](const Tensor& d_scores) {
-      Tensor d_x = fresh<Real>(rows.shape()), product = fresh<Real>(rows.shape());
-      Tensor d_weights = fresh<Real>(a.shape());
+      Tensor d_x = fresh<Real>(ctx, rows.shape()), product = fresh<Real>(ctx, rows.shape());
+      Tensor d_weights = fresh<Real>(ctx, a.shape());
       const Real *upstream = data_of<Real>(d_scores), *old = data_of<Real>(rows);
       const Real* factor = data_of<Real>(a);
       Real *out = data_of<Real>(d_x), *terms = data_of<Real>(product);
@@ -300,13 +328,14 @@ Variable attend(Tape& tape, const graph::Csr<Real>& a, const Variable& x, const 
   require(fits, "attend", x, s_src);
   const Context ctx = tape.context();
   const Tensor h = x.value(), source = s_src.value(), target = s_dst.value();
-  Tensor y = fresh<Real>({a.rows(), heads * d}), alpha = fresh<Real>({a.entries(), heads});
+  Tensor y = fresh<Real>(ctx, {a.rows(), heads * d}),
+         alpha = fresh<Real>(ctx, {a.entries(), heads});
   graph::kernels::edge_softmax<Real, std::int32_t>(
       ctx, a.view(), heads, d, negative_slope, data_of<Real>(h), data_of<Real>(source),
       data_of<Real>(target), data_of<Real>(y), data_of<Real>(alpha));
   return tape.record(y, {x, s_src, s_dst}, [=](const Tensor& d_y) {
-    Tensor d_h = fresh<Real>(h.shape()), d_source = fresh<Real>(source.shape()),
-           d_target = fresh<Real>(target.shape());
+    Tensor d_h = fresh<Real>(ctx, h.shape()), d_source = fresh<Real>(ctx, source.shape()),
+           d_target = fresh<Real>(ctx, target.shape());
     graph::kernels::edge_softmax_backward<Real, std::int32_t>(
         ctx, a.view(), heads, d, negative_slope, data_of<Real>(h), data_of<Real>(source),
         data_of<Real>(target), data_of<Real>(alpha), data_of<Real>(d_y), nullptr,
@@ -347,7 +376,7 @@ Variable mean_of_heads(Tape& tape, const Variable& x, std::int64_t heads) {
   return visit_real(x, [&]<class Real>(Real) {
     const Context ctx = tape.context();
     const std::int64_t n = x.value().extent(0), d = x.value().extent(1) / heads;
-    Tensor mean = fresh<Real>({n, d});
+    Tensor mean = fresh<Real>(ctx, {n, d});
     const Real* from = data_of<Real>(x.value());
     Real* to = data_of<Real>(mean);
     const auto divisor = static_cast<Real>(heads);
@@ -361,7 +390,7 @@ Variable mean_of_heads(Tape& tape, const Variable& x, std::int64_t heads) {
       }
     });
     return tape.record(mean, {x}, [=](const Tensor& d_mean) {
-      Tensor d_x = fresh<Real>({n, heads * d});
+      Tensor d_x = fresh<Real>(ctx, {n, heads * d});
       const Real* upstream = data_of<Real>(d_mean);
       Real* out = data_of<Real>(d_x);
       for (std::int64_t i = 0; i < n * heads; ++i) {

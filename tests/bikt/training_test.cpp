@@ -149,7 +149,7 @@ TEST_CASE("the same losses bit for bit on 1, 2 and 7 threads, for every host and
     std::vector<TrainingResult> results;
     for (const int threads : {1, 2, 7}) {
       TrainingOptions options = short_training(schedule);
-      options.epochs = 4;
+      options.epochs = 3;
       options.transfer.warmup = options.transfer.ramp = 1;
       options.transfer.nu = 0.1;
       results.push_back(train(Context({.threads = threads}), task.host({.host = kind}), task.graph,

@@ -83,7 +83,7 @@ class HostGraph {
 
 /// What a pass gives.
 struct HostOutput {
-  Variable hidden;  ///< [nodes, d], what the last transformation takes
+  Variable hidden;  ///< [nodes, d], what the last transformation takes, dropout done
   Variable logits;  ///< [nodes, classes]
 };
 

@@ -20,6 +20,9 @@ Variable linear(Tape& tape, const Variable& x, const Variable& w);
 Variable identity_linear(Tape& tape, double p, const Variable& x, double q, const Variable& w);
 /// act(x + b) of offsets b [columns].
 Variable add_offset(Tape& tape, const Variable& x, const Variable& b, Activation activation);
+/// dropout(max(x + b, 0)) in one pass.
+Variable offset_relu(Tape& tape, const Variable& x, const Variable& b,
+                     const graph::DropoutKey& mask);
 Variable activate(Tape& tape, const Variable& x, Activation activation);
 /// p x + q y.
 Variable mix(Tape& tape, double p, const Variable& x, double q, const Variable& y);

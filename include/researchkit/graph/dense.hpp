@@ -72,6 +72,13 @@ template <class Real>
 void dropout(const Context& ctx, const DropoutKey& key, const Real* x, std::int64_t count, Real* y,
              std::uint8_t* mask);
 
+/// Entries begin, ..., end - 1 of the same, on the calling thread; `begin` is a multiple of
+/// kDropoutAlignment.
+template <class Real>
+void dropout_range(const DropoutKey& key, const Real* x, std::int64_t begin, std::int64_t end,
+                   Real* y);
+inline constexpr std::int64_t kDropoutAlignment = 256;
+
 /// The loss of the rows with mask != 0, summed row by row in double: log sum exp(z_i) - z_i[y_i].
 /// `losses` holds one double per row, workspace; returns the loss reduced.
 template <class Real, class Index>

@@ -21,6 +21,7 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 inline constexpr std::int64_t kBlocks = 64;  // blocks of four words made at a time
+static_assert(kernels::kDropoutAlignment == 4 * kBlocks);
 
 #if HWY_TARGET == HWY_SCALAR
 void philox_blocks(const DropoutKey& key, std::uint64_t first, std::uint32_t* words) {
@@ -132,6 +133,22 @@ void dropout<double>(const Context& ctx, const DropoutKey& key, const double* x,
   const auto range = HWY_DYNAMIC_DISPATCH(dropout_f64);
   parallel_for(ctx, count, kDropoutPiece,
                [&](std::int64_t begin, std::int64_t end) { range(key, x, begin, end, y, mask); });
+}
+
+template <>
+void dropout_range<float>(const DropoutKey& key, const float* x, std::int64_t begin,
+                          std::int64_t end, float* y) {
+  initialize_simd();
+  using namespace detail;
+  HWY_DYNAMIC_DISPATCH(dropout_f32)(key, x, begin, end, y, nullptr);
+}
+
+template <>
+void dropout_range<double>(const DropoutKey& key, const double* x, std::int64_t begin,
+                           std::int64_t end, double* y) {
+  initialize_simd();
+  using namespace detail;
+  HWY_DYNAMIC_DISPATCH(dropout_f64)(key, x, begin, end, y, nullptr);
 }
 
 }  // namespace kernels
