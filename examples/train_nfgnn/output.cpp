@@ -3,69 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
 
 #include "researchkit/core/io/file.hpp"
+#include "researchkit/core/io/line_plot.hpp"
 
 namespace rk = researchkit;
 
 namespace {
-
-constexpr std::array<const char*, 5> kColours = {"#0072b2", "#e69f00", "#009e73", "#d55e00",
-                                                 "#cc79a7"};
-
-struct Line {
-  std::string name;
-  std::vector<double> values;
-};
-
-/// Lines over a common axis from `from` to `to`, as SVG.
-std::string plot(const std::string& title, const std::string& axis, double from, double to,
-                 const std::vector<Line>& lines) {
-  constexpr double kLeft = 70, kTop = 40, kWidth = 520, kHeight = 260;
-  double low = HUGE_VAL, high = -HUGE_VAL;
-  for (const Line& line : lines) {
-    for (const double value : line.values) {
-      low = std::min(low, value);
-      high = std::max(high, value);
-    }
-  }
-  if (!(high > low)) high = low + 1;
-  const auto y_of = [&](double value) { return kTop + kHeight * (high - value) / (high - low); };
-  std::string svg = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"760\" height=\"360\" "
-      "font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" "
-      "fill=\"white\"/>\n<text x=\"{}\" y=\"20\" font-size=\"15\">{}</text>\n"
-      "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"none\" stroke=\"#888\"/>\n",
-      kLeft, title, kLeft, kTop, kWidth, kHeight);
-  for (int tick = 0; tick <= 4; ++tick) {
-    const double part = tick / 4.0, value = low + part * (high - low);
-    svg += fmt::format("<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{:.3g}</text>\n", kLeft - 6,
-                       y_of(value) + 4, value);
-    svg += fmt::format("<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:.3g}</text>\n",
-                       kLeft + part * kWidth, kTop + kHeight + 18, from + part * (to - from));
-  }
-  svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
-                     kLeft + kWidth / 2, kTop + kHeight + 38, axis);
-  for (std::size_t l = 0; l < lines.size(); ++l) {
-    const auto& values = lines[l].values;
-    std::string points;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const double part =
-          values.size() < 2 ? 0 : static_cast<double>(i) / static_cast<double>(values.size() - 1);
-      points += fmt::format("{:.1f},{:.1f} ", kLeft + part * kWidth, y_of(values[i]));
-    }
-    const char* colour = kColours[l % kColours.size()];
-    svg +=
-        fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.6\"/>\n",
-                    points, colour);
-    svg += fmt::format("<text x=\"{}\" y=\"{}\" fill=\"{}\">{}</text>\n", kLeft + kWidth + 10,
-                       kTop + 14 + 18 * static_cast<double>(l), colour, lines[l].name);
-  }
-  return svg + "</svg>\n";
-}
 
 /// sum over k of eta_k T_k(lambda - 1).
 double response(const std::vector<double>& eta, double lambda) {
@@ -97,11 +43,11 @@ void write_curves(const std::filesystem::path& file, const std::string& title,
   const auto doubles = [](const auto& values) {
     return std::vector<double>(values.begin(), values.end());
   };
-  rk::write_file(file, plot(title, "epoch", 0, static_cast<double>(training.epochs),
-                            {{"training loss", doubles(training.losses)},
-                             {"validation loss", doubles(training.validation_losses)},
-                             {"validation accuracy", training.validation_accuracies},
-                             {"test accuracy", training.test_accuracies}}));
+  rk::write_file(file, rk::line_plot(title, "epoch", 0, static_cast<double>(training.epochs),
+                                     {{"training loss", doubles(training.losses)},
+                                      {"validation loss", doubles(training.validation_losses)},
+                                      {"validation accuracy", training.validation_accuracies},
+                                      {"test accuracy", training.test_accuracies}}));
 }
 
 void write_responses(const std::filesystem::path& file, const rk::graph::NodeDataset& data,
@@ -114,7 +60,7 @@ void write_responses(const std::filesystem::path& file, const rk::graph::NodeDat
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return homophily[a] < homophily[b]; });
   const auto eta = training.coefficients.view<float, 2>();
-  std::vector<Line> lines;
+  std::vector<rk::PlotLine> lines;
   for (std::size_t fifth = 0; fifth < 5; ++fifth) {
     const std::size_t begin = order.size() * fifth / 5, end = order.size() * (fifth + 1) / 5;
     if (begin == end) continue;
@@ -128,10 +74,10 @@ void write_responses(const std::filesystem::path& file, const rk::graph::NodeDat
                    static_cast<double>(end - begin);
       }
     }
-    Line& line = lines.emplace_back();
+    rk::PlotLine& line = lines.emplace_back();
     line.name = fmt::format("homophily {:.2f}", shared);
     for (int i = 0; i <= 100; ++i) line.values.push_back(response(mean, i / 50.0));
   }
-  rk::write_file(file,
-                 plot(data.name + ": filter responses by local homophily", "lambda", 0, 2, lines));
+  rk::write_file(file, rk::line_plot(data.name + ": filter responses by local homophily", "lambda",
+                                     0, 2, lines));
 }

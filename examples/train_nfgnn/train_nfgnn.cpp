@@ -32,37 +32,10 @@ struct Options {
 
 /// A stored data set, or one of the two that need no files.
 graph::NodeDataset load(const rk::Context& ctx, const Options& options) {
-  if (options.dataset == "karate_club") return graph::karate_club(ctx);
   if (options.dataset == "csbm") {
     return graph::csbm(ctx, {.nodes = 1000, .average_degree = 8, .features = 200, .phi = -0.6});
   }
-  if (options.data.empty()) throw rk::Error("--data names the folder of '" + options.dataset + "'");
-  return graph::load_dataset(ctx, std::filesystem::path(options.data) / options.dataset,
-                             {.directed = options.directed});
-}
-
-graph::Split split_of(const graph::NodeDataset& data, const Options& options, std::int64_t k) {
-  if (options.split == "fixed") {
-    if (k >= static_cast<std::int64_t>(data.fixed_splits.size())) {
-      throw rk::Error(fmt::format("{} has no fixed split {}", data.name, k));
-    }
-    return data.fixed_splits[static_cast<std::size_t>(k)];
-  }
-  if (options.split == "public") {
-    if (data.public_split.empty()) throw rk::Error(data.name + " has no public split");
-    return data.public_split;
-  }
-  return graph::balanced_split(data.labels, data.classes, 0.6, 0.2,
-                               options.seed + static_cast<std::uint64_t>(k));
-}
-
-void print_facts(const graph::NodeDataset& data) {
-  const auto facts = graph::facts_of(data);
-  fmt::print(
-      "{}: {} nodes, {} edges, {} features, {} classes, homophily {:.3f} of edges, {:.3f} of "
-      "nodes\n",
-      data.name, facts.nodes, facts.undirected_edges, data.features.columns(), data.classes,
-      facts.edge_homophily, facts.node_homophily);
+  return graph::open_dataset(ctx, options.data, options.dataset, {.directed = options.directed});
 }
 
 void write_report(const Options& options, const graph::NodeDataset& data,
@@ -98,7 +71,7 @@ void write_report(const Options& options, const graph::NodeDataset& data,
 int run(const Options& options, nfgnn::TrainingOptions training) {
   const rk::Context ctx({.threads = options.threads});
   const graph::NodeDataset data = load(ctx, options);
-  print_facts(data);
+  fmt::print("{}\n", describe(data));
   for (const auto kind :
        {nfgnn::FilterKind::node, nfgnn::FilterKind::global, nfgnn::FilterKind::local}) {
     if (options.filter == names_of(kind)[static_cast<std::size_t>(kind)])
@@ -107,7 +80,7 @@ int run(const Options& options, nfgnn::TrainingOptions training) {
   std::vector<SplitResult> results;
   std::vector<double> accuracies;
   for (std::int64_t k = 0; k < options.splits; ++k) {
-    const graph::Split split = split_of(data, options, k);
+    const graph::Split split = split_of(data, options.split, k, options.seed);
     training.model.seed = options.seed + static_cast<std::uint64_t>(k);
     const auto progress = [&](std::int64_t epoch, const nfgnn::TrainingResult& so_far) {
       if ((epoch + 1) % 100 == 0) {

@@ -1,5 +1,7 @@
 #include "researchkit/graph/datasets.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -148,6 +150,13 @@ NodeDataset load_dataset(const Context& ctx, const fs::path& folder, const LoadO
   return data;
 }
 
+NodeDataset open_dataset(const Context& ctx, const fs::path& folder, const std::string& name,
+                         const LoadOptions& options) {
+  if (name == "karate_club") return karate_club(ctx);
+  if (folder.empty()) throw Error("'" + name + "' is stored: name the folder of data sets");
+  return load_dataset(ctx, folder / name, options);
+}
+
 NodeDataset karate_club(const Context& ctx) {
   constexpr std::array<std::array<std::int32_t, 2>, 78> kEdges = {{
       {0, 1},   {0, 2},   {0, 3},   {0, 4},   {0, 5},   {0, 6},   {0, 7},   {0, 8},   {0, 10},
@@ -223,6 +232,14 @@ GraphFacts facts_of(const NodeDataset& data) {
   const auto connected = static_cast<double>(facts.nodes - facts.isolated);
   if (connected > 0) facts.node_homophily = sum / connected;
   return facts;
+}
+
+std::string describe(const NodeDataset& data) {
+  const auto facts = facts_of(data);
+  return fmt::format(
+      "{}: {} nodes, {} edges, {} features, {} classes, homophily {:.3f} of edges, {:.3f} of nodes",
+      data.name, facts.nodes, facts.undirected_edges, data.features.columns(), data.classes,
+      facts.edge_homophily, facts.node_homophily);
 }
 
 }  // namespace researchkit::graph

@@ -1,5 +1,7 @@
 #include "researchkit/graph/splits.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -72,6 +74,23 @@ Split uniform_split(std::int64_t nodes, double train, double validation, std::ui
     split[static_cast<std::size_t>(order[i])] = i < trained ? Role::train : Role::validation;
   }
   return split;
+}
+
+Split split_of(const NodeDataset& data, std::string_view kind, std::int64_t k, std::uint64_t seed,
+               double train, double validation) {
+  if (kind == "fixed") {
+    if (k < 0 || k >= static_cast<std::int64_t>(data.fixed_splits.size())) {
+      throw Error(fmt::format("{} has no fixed split {}", data.name, k));
+    }
+    return data.fixed_splits[static_cast<std::size_t>(k)];
+  }
+  if (kind == "public") {
+    if (data.public_split.empty()) throw Error(data.name + " has no public split");
+    return data.public_split;
+  }
+  if (kind != "random") throw Error(fmt::format("no kind of split '{}'", kind));
+  return balanced_split(data.labels, data.classes, train, validation,
+                        seed + static_cast<std::uint64_t>(k));
 }
 
 double majority_accuracy(std::span<const std::int32_t> labels, std::int64_t classes,

@@ -46,6 +46,10 @@ struct LoadOptions {
 NodeDataset load_dataset(const Context& ctx, const std::filesystem::path& folder,
                          const LoadOptions& options = {});
 
+/// The data set `name` below `folder`, or karate_club, which needs no files.
+NodeDataset open_dataset(const Context& ctx, const std::filesystem::path& folder,
+                         const std::string& name, const LoadOptions& options = {});
+
 /// Zachary's karate club: 34 nodes, 78 edges, the two factions after the split for classes. It has no
 /// features of its own: these are the rows of the identity. Source: Zachary, "An information flow
 /// model for conflict and fission in small groups", 1977.
@@ -61,6 +65,8 @@ struct GraphFacts {
   double node_homophily = 0;  ///< mean over nodes with neighbours of the fraction in their class
 };
 GraphFacts facts_of(const NodeDataset& data);
+/// The same in a line for people.
+std::string describe(const NodeDataset& data);
 
 /// For each node the fraction of its neighbours in its class; -1 without neighbours.
 std::vector<double> local_homophily(const NodeDataset& data);

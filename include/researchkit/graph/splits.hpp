@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "researchkit/graph/datasets.hpp"
 
@@ -15,6 +16,11 @@ Split balanced_split(std::span<const std::int32_t> labels, std::int64_t classes,
 
 /// A uniform random split with floor(train n) and floor(validation n) nodes, the rest for testing.
 Split uniform_split(std::int64_t nodes, double train, double validation, std::uint64_t seed);
+
+/// Split `k` of a kind: "fixed" (the published ones), "public", or "random" (balanced_split with seed + k).
+/// Throws Error for a kind or a split that the data do not have.
+Split split_of(const NodeDataset& data, std::string_view kind, std::int64_t k, std::uint64_t seed,
+               double train = 0.6, double validation = 0.2);
 
 /// The accuracy on `role` of always answering the class that most nodes of the data set have.
 double majority_accuracy(std::span<const std::int32_t> labels, std::int64_t classes,
