@@ -10,9 +10,9 @@
 namespace researchkit::bikt {
 namespace {
 
-constexpr std::int64_t kMostNodes = 2000;
+constexpr std::int64_t kMostNodes = 1000;
 constexpr std::int64_t kFolds = 5;
-constexpr int kNewtonSteps = 12;
+constexpr int kNewtonSteps = 8;
 constexpr double kRidge = 1e-2;  // keeps the weights of separable data finite
 
 /// Weights of a logistic regression with offset: Newton's method on the ridged log likelihood.

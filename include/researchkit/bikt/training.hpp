@@ -137,7 +137,7 @@ TrainingResult train(const Context& ctx, const std::shared_ptr<const DerivableHo
 
 /// The distance of the representations of both branches as a classifier sees it: 2 (1 - 2 err) of a
 /// logistic regression that tells host from derived, 5-fold, both rows of a node in one fold. 0: it
-/// cannot; 2: always. `hidden_*` [n, d]; of more than 2000 nodes that many are drawn. (Ben-David et al.,
+/// cannot; 2: always. `hidden_*` [n, d]; of more than 1000 nodes that many are drawn. (Ben-David et al.,
 /// "Analysis of representations for domain adaptation", 2006.)
 double proxy_distance(In<float, 2> hidden_host, In<float, 2> hidden_derived,
                       std::uint64_t seed = 0);
