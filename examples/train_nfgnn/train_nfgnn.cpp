@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +11,7 @@
 #include "researchkit/core/io/file.hpp"
 #include "researchkit/core/io/npy.hpp"
 #include "researchkit/graph/graph.hpp"
+#include "researchkit/nfgnn/search.hpp"
 #include "researchkit/nn/metrics.hpp"
 
 namespace rk = researchkit;
@@ -24,9 +26,10 @@ struct Options {
   std::string split = "random";  // random, fixed, public
   std::int64_t splits = 10;
   std::uint64_t seed = 0;
-  std::string filter = "node";
-  bool directed = false;
+  bool directed = false, inductive = false;
   int threads = 0;
+  std::int64_t search = 0;  // trials
+  std::string search_log;
   std::string report, csv, save;
 };
 
@@ -68,27 +71,89 @@ void write_report(const Options& options, const graph::NodeDataset& data,
   rk::write_file(folder / "summary.json", json.dump(2) + "\n");
 }
 
+/// The settings with the best mean validation accuracy; test accuracies are not looked at.
+nfgnn::TrainingOptions find_settings(const rk::Context& ctx, const graph::NodeDataset& data,
+                                     const Options& options, nfgnn::TrainingOptions training) {
+  std::vector<graph::Split> splits;
+  for (std::int64_t k = 0; k < options.splits; ++k) {
+    splits.push_back(split_of(data, options.split, k, options.seed));
+  }
+  training.model.seed = options.seed;
+  nfgnn::SearchOptions search{
+      .trials = options.search, .seed = options.seed, .log = options.search_log};
+  std::erase_if(search.rounds, [&](std::int64_t count) { return count > options.splits; });
+  if (search.rounds.back() < options.splits) search.rounds.push_back(options.splits);
+  const auto describe_trial = [](const nfgnn::Trial& trial) {
+    const auto& t = trial.options;
+    return fmt::format(
+        "trial {}: validation {:.2f} % on {} splits; lr {}, prop-lr {}, wd {}, prop-wd {}, hidden "
+        "{}, "
+        "rank {}, dprate {}",
+        trial.number, 100 * trial.mean_validation(), trial.validation.size(), t.lr, t.filter_lr,
+        t.weight_decay, t.filter_weight_decay, t.model.hidden, t.model.rank,
+        t.model.filter_dropout);
+  };
+  const auto found = nfgnn::search(ctx, data, splits, training, search,
+                                   [&](const nfgnn::Trial& trial, std::int64_t) {
+                                     fmt::print(stderr, "{}\n", describe_trial(trial));
+                                   });
+  fmt::print("best of {} settings: {}\n", options.search, describe_trial(found.front()));
+  return found.front().options;
+}
+
+/// Progress of a split every hundred epochs.
+nfgnn::EpochCallback progress_of(std::int64_t k) {
+  return [k](std::int64_t epoch, const nfgnn::TrainingResult& so_far) {
+    if ((epoch + 1) % 100 == 0) {
+      fmt::print(stderr, "split {} epoch {}: loss {:.4f}, validation {:.2f} %\n", k, epoch + 1,
+                 so_far.losses.back(), 100 * so_far.validation_accuracies.back());
+    }
+    return true;
+  };
+}
+
+rk::nn::Summary print_summary(std::string_view of, const std::vector<double>& accuracies) {
+  const auto summary = rk::nn::summarize(accuracies);
+  fmt::print("{} {:.2f} % +- {:.2f} over {} splits, 95 % interval of the mean [{:.2f}, {:.2f}]\n",
+             of, 100 * summary.mean, 100 * summary.deviation, accuracies.size(), 100 * summary.low,
+             100 * summary.high);
+  return summary;
+}
+
+/// Hides a fifth of the test nodes from training.
+void run_inductive(const rk::Context& ctx, const graph::NodeDataset& data, const Options& options,
+                   nfgnn::TrainingOptions training) {
+  std::vector<double> seen, unseen;
+  for (std::int64_t k = 0; k < options.splits; ++k) {
+    const graph::Split split = split_of(data, options.split, k, options.seed);
+    training.model.seed = options.seed + static_cast<std::uint64_t>(k);
+    const auto result = nfgnn::train_inductive(ctx, data, split, training, 0.2, progress_of(k));
+    fmt::print(
+        "split {}: {} epochs, validation {:.2f} %, test {:.2f} % of observed, {:.2f} % of "
+        "unobserved nodes\n",
+        k, result.training.epochs, 100 * result.training.validation_accuracy,
+        100 * result.observed_accuracy, 100 * result.unobserved_accuracy);
+    seen.push_back(result.observed_accuracy);
+    unseen.push_back(result.unobserved_accuracy);
+  }
+  print_summary("test accuracy of observed nodes", seen);
+  print_summary("test accuracy of unobserved nodes", unseen);
+}
+
 int run(const Options& options, nfgnn::TrainingOptions training) {
   const rk::Context ctx({.threads = options.threads});
   const graph::NodeDataset data = load(ctx, options);
   fmt::print("{}\n", describe(data));
-  for (const auto kind :
-       {nfgnn::FilterKind::node, nfgnn::FilterKind::global, nfgnn::FilterKind::local}) {
-    if (options.filter == names_of(kind)[static_cast<std::size_t>(kind)])
-      training.model.filter = kind;
+  if (options.search > 0) training = find_settings(ctx, data, options, training);
+  if (options.inductive) {
+    run_inductive(ctx, data, options, training);
+    return 0;
   }
   std::vector<SplitResult> results;
   std::vector<double> accuracies;
   for (std::int64_t k = 0; k < options.splits; ++k) {
     const graph::Split split = split_of(data, options.split, k, options.seed);
     training.model.seed = options.seed + static_cast<std::uint64_t>(k);
-    const auto progress = [&](std::int64_t epoch, const nfgnn::TrainingResult& so_far) {
-      if ((epoch + 1) % 100 == 0) {
-        fmt::print(stderr, "split {} epoch {}: loss {:.4f}, validation {:.2f} %\n", k, epoch + 1,
-                   so_far.losses.back(), 100 * so_far.validation_accuracies.back());
-      }
-      return true;
-    };
     std::optional<std::filesystem::path> save;
     if (!options.save.empty()) {
       std::filesystem::create_directories(options.save);
@@ -96,7 +161,7 @@ int run(const Options& options, nfgnn::TrainingOptions training) {
     }
     SplitResult result{
         k, graph::majority_accuracy(data.labels, data.classes, split, graph::Role::test),
-        nfgnn::train(ctx, data, split, training, progress, save)};
+        nfgnn::train(ctx, data, split, training, progress_of(k), save)};
     const auto& t = result.training;
     fmt::print(
         "split {}: {} epochs, best {}, validation {:.2f} %, test {:.2f} % (majority {:.2f} %), "
@@ -106,15 +171,23 @@ int run(const Options& options, nfgnn::TrainingOptions training) {
     accuracies.push_back(t.test_accuracy);
     results.push_back(std::move(result));
   }
-  const auto summary = rk::nn::summarize(accuracies);
-  fmt::print(
-      "test accuracy {:.2f} % +- {:.2f} over {} splits, 95 % interval of the mean [{:.2f}, "
-      "{:.2f}]\n",
-      100 * summary.mean, 100 * summary.deviation, accuracies.size(), 100 * summary.low,
-      100 * summary.high);
+  const auto summary = print_summary("test accuracy", accuracies);
   if (!options.csv.empty()) write_csv(options.csv, results);
   if (!options.report.empty()) write_report(options, data, results, summary);
   return 0;
+}
+
+/// An option whose values are the names of an enumeration.
+template <class Enumeration>
+CLI::Option* add_choice(CLI::App& app, const std::string& flag, Enumeration& value,
+                        const std::string& help) {
+  std::vector<std::string> names;
+  for (const std::string_view name : names_of(value)) names.emplace_back(name);
+  const auto choose = [&value, names](const std::string& name) {
+    const auto at = std::find(names.begin(), names.end(), name) - names.begin();
+    value = static_cast<Enumeration>(at);
+  };
+  return app.add_option_function<std::string>(flag, choose, help)->check(CLI::IsMember(names));
 }
 
 }  // namespace
@@ -128,10 +201,14 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"random", "fixed", "public"}));
   app.add_option("--splits", options.splits, "how many")->check(CLI::Range(1, 1000));
   app.add_option("--seed", options.seed, "of splits, first values and dropout");
-  app.add_option("--filter", options.filter, "what coefficients are made of")
-      ->check(CLI::IsMember({"node", "global", "local"}));
+  app.add_flag("--inductive", options.inductive, "hide a fifth of the test nodes from training");
   app.add_flag("--directed", options.directed, "keep the direction of stored edges");
   app.add_option("--threads", options.threads, "0: all");
+  app.add_option("--search", options.search,
+                 "try so many settings first and take the one with the best validation accuracy")
+      ->check(CLI::Range(0, 1000000));
+  app.add_option("--search-log", options.search_log,
+                 "file with a JSON line for each trial; a search that was cut off goes on from it");
   app.add_option("--report", options.report, "folder for pictures, CSV and coefficients");
   app.add_option("--csv", options.csv, "file for one line per split");
   app.add_option("--save", options.save, "folder for the best model of each split");
@@ -150,6 +227,9 @@ int main(int argc, char** argv) {
   auto* order = app.add_option("--K", given.model.K, "highest order");
   auto* dropout = app.add_option("--dropout", given.model.dropout, "of features and hidden units");
   auto* dprate = app.add_option("--dprate", given.model.filter_dropout, "dropout of the logits");
+  auto* filter = add_choice(app, "--filter", given.model.filter, "what coefficients are made of");
+  auto* init = add_choice(app, "--init", given.model.init, "first values of the global part");
+  auto* basis = add_choice(app, "--basis", given.model.basis, "polynomials of the filter");
   CLI11_PARSE(app, argc, argv);
 
   nfgnn::TrainingOptions training = nfgnn::preset(options.dataset);
@@ -167,6 +247,9 @@ int main(int argc, char** argv) {
   take(order, training.model.K, given.model.K);
   take(dropout, training.model.dropout, given.model.dropout);
   take(dprate, training.model.filter_dropout, given.model.filter_dropout);
+  take(filter, training.model.filter, given.model.filter);
+  take(init, training.model.init, given.model.init);
+  take(basis, training.model.basis, given.model.basis);
   try {
     return run(options, training);
   } catch (const std::exception& error) {

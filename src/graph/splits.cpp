@@ -107,4 +107,25 @@ double majority_accuracy(std::span<const std::int32_t> labels, std::int64_t clas
   return asked == 0 ? 0 : static_cast<double>(right) / static_cast<double>(asked);
 }
 
+std::vector<std::int32_t> observed_nodes(const Split& split, double unobserved,
+                                         std::uint64_t seed) {
+  if (!(unobserved >= 0 && unobserved <= 1)) {
+    throw Error("observed_nodes", "unobserved", "a fraction in [0, 1]",
+                fmt::format("{}", unobserved));
+  }
+  std::vector<std::int64_t> tested;
+  for (std::size_t i = 0; i < split.size(); ++i) {
+    if (split[i] == Role::test) tested.push_back(static_cast<std::int64_t>(i));
+  }
+  shuffle(tested, seed, 0x696e647563);  // apart from the shuffles of splits
+  tested.resize(round_half_even(unobserved * static_cast<double>(tested.size())));
+  std::vector<std::uint8_t> hidden(split.size(), 0);
+  for (const std::int64_t node : tested) hidden[static_cast<std::size_t>(node)] = 1;
+  std::vector<std::int32_t> nodes;
+  for (std::size_t i = 0; i < split.size(); ++i) {
+    if (hidden[i] == 0) nodes.push_back(static_cast<std::int32_t>(i));
+  }
+  return nodes;
+}
+
 }  // namespace researchkit::graph

@@ -307,6 +307,39 @@ std::vector<autograd::Parameter> NfgnnModel::filter_parameters() const {
   return parameters;
 }
 
+std::map<std::string, Tensor> NfgnnModel::parameters() const {
+  const State& s = *state_;
+  return {{"w1", s.w1.value().clone()},      {"b1", s.b1.value().clone()},
+          {"w2", s.w2.value().clone()},      {"b2", s.b2.value().clone()},
+          {"w", s.w.value().clone()},        {"b", s.b.value().clone()},
+          {"gamma", s.gamma.value().clone()}};
+}
+
+void NfgnnModel::load(const std::map<std::string, Tensor>& parameters) {
+  State& s = *state_;
+  const std::array<std::pair<const char*, autograd::Variable*>, 7> all = {{{"w1", &s.w1},
+                                                                           {"b1", &s.b1},
+                                                                           {"w2", &s.w2},
+                                                                           {"b2", &s.b2},
+                                                                           {"w", &s.w},
+                                                                           {"b", &s.b},
+                                                                           {"gamma", &s.gamma}}};
+  for (const auto& [name, variable] : all) {
+    const auto found = parameters.find(name);
+    const Tensor& own = variable->value();
+    if (found == parameters.end() || found->second.dtype() != own.dtype() ||
+        found->second.shape() != own.shape()) {
+      throw Error("NfgnnModel", name, "a float32 tensor of shape " + to_string(own.shape()),
+                  found == parameters.end() ? "none"
+                                            : std::string(to_string(found->second.dtype())) +
+                                                  " of shape " + to_string(found->second.shape()));
+    }
+  }
+  for (const auto& [name, variable] : all) {
+    variable->mutable_value().copy_from(parameters.at(name));
+  }
+}
+
 float NfgnnModel::loss_and_gradients(const Context& ctx, std::span<const std::int32_t> labels,
                                      std::span<const std::uint8_t> mask, std::int64_t step) {
   State& s = *state_;

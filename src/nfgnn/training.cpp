@@ -6,6 +6,7 @@
 
 #include "researchkit/autograd/training.hpp"
 #include "researchkit/core/io/safetensors.hpp"
+#include "researchkit/graph/splits.hpp"
 #include "researchkit/nn/metrics.hpp"
 
 namespace researchkit::nfgnn {
@@ -68,6 +69,7 @@ TrainingResult train(const Context& ctx, const graph::NodeDataset& data, const g
       result.test_accuracy = result.test_accuracies.back();
       result.logits = copy_of(logits);
       result.coefficients = copy_of(model.coefficients());
+      result.parameters = model.parameters();
       if (save) best = adam.state();
     }
     const bool goes_on = !callback || callback(epoch, result);
@@ -78,6 +80,24 @@ TrainingResult train(const Context& ctx, const graph::NodeDataset& data, const g
   if (save && !best.empty()) {
     write_safetensors(*save, best, {{"dataset", data.name}, {"model", "nfgnn"}});
   }
+  return result;
+}
+
+InductiveResult train_inductive(const Context& ctx, const graph::NodeDataset& data,
+                                const graph::Split& split, const TrainingOptions& options,
+                                double unobserved, const EpochCallback& callback) {
+  const std::vector<std::int32_t> nodes =
+      graph::observed_nodes(split, unobserved, options.model.seed);
+  InductiveResult result;
+  result.training = train(ctx, induced(data, nodes), induced(split, nodes), options, callback);
+  result.observed_accuracy = result.training.test_accuracy;
+  NfgnnModel model(data.features, normalized(ctx, data.adjacency, graph::Normalization::cheb, 0),
+                   data.classes, options.model);
+  model.load(result.training.parameters);
+  auto hidden = mask_of(split, graph::Role::test);
+  for (const std::int32_t node : nodes) hidden[static_cast<std::size_t>(node)] = 0;
+  result.unobserved_accuracy =
+      nn::accuracy(nn::predictions(model.evaluate(ctx)), data.labels, hidden);
   return result;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,11 @@ NodeDataset open_dataset(const Context& ctx, const std::filesystem::path& folder
 /// features of its own: these are the rows of the identity. Source: Zachary, "An information flow
 /// model for conflict and fission in small groups", 1977.
 NodeDataset karate_club(const Context& ctx);
+
+/// The data set of some nodes, which ascend, and the edges among them; splits keep their roles. Throws
+/// Error if a node is out of range or they do not ascend.
+NodeDataset induced(const NodeDataset& data, std::span<const std::int32_t> nodes);
+Split induced(const Split& split, std::span<const std::int32_t> nodes);
 
 /// Counts that tell data sets apart.
 struct GraphFacts {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "researchkit/graph/datasets.hpp"
 
@@ -21,6 +22,10 @@ Split uniform_split(std::int64_t nodes, double train, double validation, std::ui
 /// Throws Error for a kind or a split that the data do not have.
 Split split_of(const NodeDataset& data, std::string_view kind, std::int64_t k, std::uint64_t seed,
                double train = 0.6, double validation = 0.2);
+
+/// All nodes but a random round(unobserved n) of the n test nodes, ascending: what inductive training
+/// sees. Throws Error unless `unobserved` is in [0, 1].
+std::vector<std::int32_t> observed_nodes(const Split& split, double unobserved, std::uint64_t seed);
 
 /// The accuracy on `role` of always answering the class that most nodes of the data set have.
 double majority_accuracy(std::span<const std::int32_t> labels, std::int64_t classes,

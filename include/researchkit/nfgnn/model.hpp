@@ -71,6 +71,11 @@ class NfgnnModel {
   std::vector<autograd::Parameter> dense_parameters() const;
   std::vector<autograd::Parameter> filter_parameters() const;
 
+  /// Copies of all parameters by name, and parameters from such a map. load() throws Error, changing
+  /// nothing, if one is missing or has another shape; the model's graph may be another.
+  std::map<std::string, Tensor> parameters() const;
+  void load(const std::map<std::string, Tensor>& parameters);
+
   /// One forward and backward in training mode; sets the gradients and returns the mean loss of the
   /// masked nodes. `step` picks the dropout masks.
   float loss_and_gradients(const Context& ctx, std::span<const std::int32_t> labels,

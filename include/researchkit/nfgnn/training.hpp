@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -34,7 +36,8 @@ struct TrainingResult {
   double seconds = 0;
   std::vector<float> losses, validation_losses;  ///< of each epoch
   std::vector<double> validation_accuracies, test_accuracies;
-  Tensor logits, coefficients;  ///< of the best epoch
+  Tensor logits, coefficients;               ///< of the best epoch
+  std::map<std::string, Tensor> parameters;  ///< of the best epoch, for NfgnnModel::load()
 };
 
 /// Called after each epoch, with the results so far; false: stop.
@@ -46,5 +49,18 @@ using EpochCallback = std::function<bool(std::int64_t epoch, const TrainingResul
 TrainingResult train(const Context& ctx, const graph::NodeDataset& data, const graph::Split& split,
                      const TrainingOptions& options, const EpochCallback& callback = {},
                      const std::optional<std::filesystem::path>& save = std::nullopt);
+
+/// What training on a part of the graph gave.
+struct InductiveResult {
+  TrainingResult training;         ///< on the observed nodes and the edges among them
+  double observed_accuracy = 0;    ///< of test nodes that were seen, without labels
+  double unobserved_accuracy = 0;  ///< of test nodes that were not, in the whole graph
+};
+
+/// Hides a random part of the test nodes, with their edges, from training, and classifies them in the
+/// whole graph afterwards.
+InductiveResult train_inductive(const Context& ctx, const graph::NodeDataset& data,
+                                const graph::Split& split, const TrainingOptions& options,
+                                double unobserved = 0.2, const EpochCallback& callback = {});
 
 }  // namespace researchkit::nfgnn
