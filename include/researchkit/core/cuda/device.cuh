@@ -11,6 +11,7 @@
 //   RESEARCHKIT_DEVICE               the namespace of this compilation's kernels: `on_cuda`, or
 //                                    `on_emulator`
 //   block_index() block_count() block_threads() thread_index() lane() warp_index()
+//   grid_thread() grid_threads()     for (std::int64_t e = grid_thread(); e < n; e += grid_threads())
 //   Global<T>                        device memory with an extent
 //   SharedMemory, Shared<T>          shared memory: dynamic_shared().take<T>(count)
 //   block_barrier() warp_barrier() cluster_barrier()
@@ -39,6 +40,12 @@ inline constexpr int kWarp = 32;
 
 RESEARCHKIT_DEVICE_FUNCTION inline int lane() { return thread_index() % kWarp; }
 RESEARCHKIT_DEVICE_FUNCTION inline int warp_index() { return thread_index() / kWarp; }
+RESEARCHKIT_DEVICE_FUNCTION inline std::int64_t grid_thread() {
+  return block_index() * block_threads() + thread_index();
+}
+RESEARCHKIT_DEVICE_FUNCTION inline std::int64_t grid_threads() {
+  return block_count() * block_threads();
+}
 
 /// The bits of a float or double, as an unsigned number of that size.
 RESEARCHKIT_DEVICE_FUNCTION inline std::uint32_t bits_of(float value) {
