@@ -308,7 +308,7 @@ class TreeSampling {
 
 template <class Real>
 RESEARCHKIT_KERNEL(256)
-void tree_sampling_in_shared(SamplingCall<Real> call) {
+void tree_sampling_in_shared(RESEARCHKIT_SHARED_ARGUMENT SamplingCall<Real> call) {
   const CloudView<Real> view = view_of(call, block_index(), 2);
   SharedMemory memory = dynamic_shared();
   BucketTable<Real, Shared> table;
@@ -321,7 +321,7 @@ void tree_sampling_in_shared(SamplingCall<Real> call) {
 
 template <class Real>
 RESEARCHKIT_KERNEL(256)
-void tree_sampling_in_global(SamplingCall<Real> call) {
+void tree_sampling_in_global(RESEARCHKIT_SHARED_ARGUMENT SamplingCall<Real> call) {
   const CloudView<Real> view = view_of(call, block_index(), 2);
   SharedMemory memory = dynamic_shared();
   BucketTable<Real, Global> table;
