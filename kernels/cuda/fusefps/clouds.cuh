@@ -85,12 +85,27 @@ struct CloudView {
       return sub_rn(x(axis, position), sample(ordinal, axis));
     });
   }
-  /// Applies a sample to a point.
+  /// Applies the samples first + j of the set bits j to a point, ascending; its distance afterwards.
+  RESEARCHKIT_DEVICE_FUNCTION Real apply(std::int64_t position, std::int64_t first,
+                                         std::uint32_t samples) const {
+    const Real before = distance[position];
+    Real least = before;
+    std::int64_t by = 0;
+    for (; samples != 0; samples &= samples - 1) {
+      const std::int64_t ordinal = first + population_count((samples & (~samples + 1)) - 1);
+      const Real d = distance_to_sample(position, ordinal);
+      if (!(d < least)) continue;
+      least = d;
+      by = ordinal;
+    }
+    if (least < before) {
+      distance[position] = least;
+      if (call.tracks) nearest[position] = static_cast<std::int32_t>(by);
+    }
+    return least;
+  }
   RESEARCHKIT_DEVICE_FUNCTION void apply(std::int64_t position, std::int64_t ordinal) const {
-    const Real d = distance_to_sample(position, ordinal);
-    if (!(d < distance[position])) return;
-    distance[position] = d;
-    if (call.tracks) nearest[position] = static_cast<std::int32_t>(ordinal);
+    apply(position, ordinal, 1U);
   }
   /// Writes down sample number `ordinal`, but not its coordinates; by one thread.
   RESEARCHKIT_DEVICE_FUNCTION void choose(std::int64_t position, std::int64_t ordinal,

@@ -116,29 +116,42 @@ class TreeSampling {
   }
 
   /// Applies the samples first ... last to a bucket, those that the test lets through and the last;
-  /// with `all` every one. Returns how many.
+  /// with `all` every one. Returns how many. With `finds` the thread's farthest point is found too,
+  /// while the point is at hand, so a pass reads each point once for up to 32 samples.
   template <class Team>
   RESEARCHKIT_DEVICE_FUNCTION std::int64_t apply(Team& team, int b, std::int64_t first,
-                                                 std::int64_t last, bool all) {
+                                                 std::int64_t last, bool all, bool finds,
+                                                 Candidate<Real>& farthest) {
     const std::int64_t begin = static_cast<std::int32_t>(table_.field(Table::kBegin, b));
     const std::int64_t points = static_cast<std::int32_t>(table_.field(Table::kCount, b));
     const Real limit = table_.far_distance(b);
-    std::int64_t applied = 0;
-    for (std::int64_t base = first; base <= last; base += kWarp) {
+    std::int64_t applied = 0, base = first;
+    do {  // once even if no sample was chosen yet
       const std::int64_t own = base + lane();
       const bool waits = own <= last && (all || own == last || bound(b, own) < limit);
-      std::uint32_t waiting = ballot(waits);
+      const std::uint32_t waiting = ballot(waits);
       applied += population_count(waiting);
-      for (; waiting != 0; waiting &= waiting - 1) {
-        const std::int64_t ordinal = base + population_count((waiting & (~waiting + 1)) - 1);
-        for (std::int64_t i = team.rank(); i < points; i += team.size()) {
-          view_.apply(begin + i, ordinal);
+      const bool is_final = base + kWarp > last;
+      for (std::int64_t i = team.rank(); i < points; i += team.size()) {
+        const Real d = view_.apply(begin + i, base, waiting);
+        if (is_final && finds) {
+          farthest.consider(d, view_.index[begin + i], static_cast<std::int32_t>(begin + i));
         }
       }
-    }
+      base += kWarp;
+    } while (base <= last);
     return applied;
   }
 
+  /// Notes a bucket's farthest point, of which each thread brings a candidate.
+  template <class Team>
+  RESEARCHKIT_DEVICE_FUNCTION void note_farthest(Team& team, int b, const Candidate<Real>& own) {
+    const Candidate<Real> best = team.farthest(own);
+    if (team.rank() != 0) return;
+    table_.far_distance(b) = best.distance;
+    table_.field(Table::kFarIndex, b) = best.tie;
+    table_.field(Table::kFarPosition, b) = best.what;
+  }
   template <class Team>
   RESEARCHKIT_DEVICE_FUNCTION void find_farthest(Team& team, int b) {
     const std::int64_t begin = static_cast<std::int32_t>(table_.field(Table::kBegin, b));
@@ -148,28 +161,25 @@ class TreeSampling {
       best.consider(view_.distance[begin + i], view_.index[begin + i],
                     static_cast<std::int32_t>(begin + i));
     }
-    best = team.farthest(best);
-    if (team.rank() != 0) return;
-    table_.far_distance(b) = best.distance;
-    table_.field(Table::kFarIndex, b) = best.tie;
-    table_.field(Table::kFarPosition, b) = best.what;
+    note_farthest(team, b, best);
   }
 
   template <class Team>
   RESEARCHKIT_DEVICE_FUNCTION void pass(Team& team, int b, std::int64_t first, std::int64_t last,
                                         bool all) {
     const std::int64_t points = static_cast<std::int32_t>(table_.field(Table::kCount, b));
-    const std::int64_t applied = apply(team, b, first, last, all);
     const int axis = call_.builds_first ? -1 : splitter_.split_axis(b);
+    Candidate<Real> best;
+    const std::int64_t applied = apply(team, b, first, last, all, axis < 0, best);
     team.barrier();
-    int other = -1;
     if (axis >= 0) {
-      other = splitter_.split(team, b, axis);
-    } else if (team.rank() == 0) {
-      table_.field(Table::kWaiting, b) = 0;
+      const int other = splitter_.split(team, b, axis);
+      find_farthest(team, b);
+      find_farthest(team, other);
+    } else {
+      if (team.rank() == 0) table_.field(Table::kWaiting, b) = 0;
+      note_farthest(team, b, best);
     }
-    find_farthest(team, b);
-    if (other >= 0) find_farthest(team, other);
     if (team.rank() != 0) return;
     ++work_.passes;
     work_.applied += applied;
@@ -251,7 +261,9 @@ class TreeSampling {
     for (int b = warp_index(); b < alive; b += block_threads() / kWarp) {
       const std::int32_t waiting = table_.field(Table::kWaiting, b);
       const std::int32_t first_waiting = table_.field(Table::kFirstWaiting, b);
-      if (count > 0) apply(warp, b, waiting > 0 ? first_waiting : count - 1, count - 1, false);
+      Candidate<Real> unused;
+      const std::int64_t first = waiting > 0 ? first_waiting : count - 1;
+      if (count > 0) apply(warp, b, first, count - 1, false, false, unused);
       const std::int64_t begin = static_cast<std::int32_t>(table_.field(Table::kBegin, b));
       const std::int64_t points = static_cast<std::int32_t>(table_.field(Table::kCount, b));
       for (std::int64_t i = lane(); i < points; i += kWarp) store_coverage(view_, begin + i);
