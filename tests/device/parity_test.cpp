@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -229,6 +230,44 @@ void check_gradients(Device device) {
                     test::contains("samples that were chosen"));
 }
 
+/// The first of several values outside of a range, wherever they stand; edges are outside if open.
+void check_find_outside(Device device) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const Context ctx({.device = device});
+  const auto found = [&](const Tensor& tensor, const ValueRange& range) {
+    return device.backend->kernels().find_outside(ctx, tensor.to(device), range);
+  };
+  const ValueRange closed{-1, 1}, open{-1, 1, true, true};
+  const ValueRange any{-kInfinity, kInfinity}, finite{-kInfinity, kInfinity, false, false, true};
+  for (const std::int64_t n : {1, 64, 1000, 70000}) {
+    Tensor values(DType::f32, {n});
+    INFO(n << " values");
+    CHECK(found(values, closed) == -1);
+    for (const std::int64_t at : {n - 1, n / 2, n / 3}) {  // each before those that are there
+      const auto entry = [&]() -> float& {
+        return values.values<float>()[static_cast<std::size_t>(at)];
+      };
+      entry() = 1;
+      CHECK(found(values.slice(0, 0, at + 1), closed) == -1);
+      CHECK(found(values, open) == at);
+      entry() = -1;
+      CHECK(found(values.slice(0, 0, at + 1), closed) == -1);
+      CHECK(found(values, open) == at);
+      for (const float outside : {1.5F, -1.5F, std::nanf("")}) {
+        entry() = outside;
+        CHECK(found(values, closed) == at);
+      }
+      for (const float infinite : {HUGE_VALF, -HUGE_VALF}) {
+        entry() = infinite;
+        CHECK(found(values.slice(0, at, at + 1), any) == -1);
+        CHECK(found(values, finite) == at);
+      }
+    }
+  }
+  CHECK(found(Tensor::from({0, 1, 2, 7, -1}, {5}), {0, 2}) == 3);
+  CHECK(found(Tensor(DType::f64, {0}), closed) == -1);
+}
+
 /// The last point in use must be finite; what lies behind it, or is masked, may be anything.
 void check_finite(Device device) {
   for (const char* name :
@@ -275,6 +314,9 @@ TEST_CASE("emulated device: queries over several tiles") { check_queries(emulate
 TEST_CASE("emulated device: gradients of rows of every length") {
   check_gradients(emulated_device());
 }
+TEST_CASE("emulated device: the first value outside of a range") {
+  check_find_outside(emulated_device());
+}
 TEST_CASE("emulated device: points that are not finite") { check_finite(emulated_device()); }
 
 TEST_CASE("CUDA device: golden cases") { on_cuda(check_golden_cases); }
@@ -284,6 +326,7 @@ TEST_CASE("CUDA device: clouds larger than a block's registers") { on_cuda(check
 TEST_CASE("CUDA device: trees of every height") { on_cuda(check_trees); }
 TEST_CASE("CUDA device: queries over several tiles") { on_cuda(check_queries); }
 TEST_CASE("CUDA device: gradients of rows of every length") { on_cuda(check_gradients); }
+TEST_CASE("CUDA device: the first value outside of a range") { on_cuda(check_find_outside); }
 TEST_CASE("CUDA device: points that are not finite") { on_cuda(check_finite); }
 
 TEST_CASE("device tensors: copies, slices and strided copies keep the elements") {
