@@ -188,6 +188,12 @@ void check_queries(Device device) {
                              {"indices", Tensor::from({5, 17, -1, 1499, 3, 0}, {2, 3})}}});
     }
   }
+  // A neighbour at exactly the radius is not near.
+  Tensor steps(DType::f32, {1, 16, 1});
+  for (int i = 0; i < 16; ++i)
+    steps.values<float>()[static_cast<std::size_t>(i)] = 0.125F * static_cast<float>(i);
+  check_call(device, "fusefps.ball_query",
+             {.inputs = {{"points", steps}, {"queries", steps}}, .attributes = {{"radius", 0.25}}});
 }
 
 /// Indices in [-1, bound), most of them of a few rows.
