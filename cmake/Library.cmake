@@ -19,3 +19,6 @@ target_include_directories(researchkit
 target_link_libraries(researchkit
   PUBLIC Eigen3::Eigen fmt::fmt
   PRIVATE hwy::hwy OpenMP::OpenMP_CXX BLAS::BLAS ZLIB::ZLIB $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
+# Kernels keep vectors in fields and arrays, which vectors without a fixed length do not allow: 64-bit ARM runs NEON.
+target_compile_definitions(researchkit PRIVATE
+  "HWY_DISABLED_TARGETS=(HWY_SVE|HWY_SVE2|HWY_SVE_256|HWY_SVE2_128|HWY_RVV)")

@@ -68,6 +68,20 @@ TEST_CASE("ball_query through the index gives what a scan gives") {
   }
 }
 
+TEST_CASE("a point at exactly the radius is not in the ball") {
+  Array<float, 3> points({1, 4, 1});
+  for (std::int64_t i = 0; i < 4; ++i) points(0, i, 0) = 0.5F * static_cast<float>(i);
+  for (const double radius : {0.5, 0.625, 1.0}) {
+    CAPTURE(radius);
+    const auto ball =
+        ball_query(Context(), {.queries = points, .points = points, .radius = radius});
+    const std::int32_t near = radius == 0.5 ? 0 : 1;  // on each side
+    for (std::int64_t q = 0; q < 4; ++q) {
+      CHECK(ball.counts(0, q) == 1 + (q > 0 ? near : 0) + (q < 3 ? near : 0));
+    }
+  }
+}
+
 TEST_CASE("knn_query through the index gives what a sort gives, ties by index") {
   const Tensor lengths = Tensor::from<std::int32_t>({3, 900}, {2});
   for (const std::int64_t d : {1, 2, 3, 4, 9}) {

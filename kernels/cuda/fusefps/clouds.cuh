@@ -85,12 +85,27 @@ struct CloudView {
       return sub_rn(x(axis, position), sample(ordinal, axis));
     });
   }
-  /// Applies a sample to a point.
+  /// Applies the samples first + j of the set bits j to a point, ascending; its distance afterwards.
+  RESEARCHKIT_DEVICE_FUNCTION Real apply(std::int64_t position, std::int64_t first,
+                                         std::uint32_t samples) const {
+    const Real before = distance[position];
+    Real least = before;
+    std::int64_t by = 0;
+    for (; samples != 0; samples &= samples - 1) {
+      const std::int64_t ordinal = first + population_count((samples & (~samples + 1)) - 1);
+      const Real d = distance_to_sample(position, ordinal);
+      if (!(d < least)) continue;
+      least = d;
+      by = ordinal;
+    }
+    if (least < before) {
+      distance[position] = least;
+      if (call.tracks) nearest[position] = static_cast<std::int32_t>(by);
+    }
+    return least;
+  }
   RESEARCHKIT_DEVICE_FUNCTION void apply(std::int64_t position, std::int64_t ordinal) const {
-    const Real d = distance_to_sample(position, ordinal);
-    if (!(d < distance[position])) return;
-    distance[position] = d;
-    if (call.tracks) nearest[position] = static_cast<std::int32_t>(ordinal);
+    apply(position, ordinal, 1U);
   }
   /// Writes down sample number `ordinal`, but not its coordinates; by one thread.
   RESEARCHKIT_DEVICE_FUNCTION void choose(std::int64_t position, std::int64_t ordinal,
@@ -117,7 +132,7 @@ RESEARCHKIT_DEVICE_FUNCTION CloudView<Real> view_of(const SamplingCall<Real>& ca
 /// Copies the valid points of every cloud into columns and looks whether they are finite.
 template <class Real>
 RESEARCHKIT_KERNEL(256)
-void load_clouds(SamplingCall<Real> call, int blocks_per_cloud) {
+void load_clouds(RESEARCHKIT_SHARED_ARGUMENT SamplingCall<Real> call, int blocks_per_cloud) {
   const CloudView<Real> view = view_of(call, block_index() / blocks_per_cloud, 1);
   const CloudOnDevice& cloud = view.cloud;
   const std::int64_t stride = static_cast<std::int64_t>(blocks_per_cloud) * block_threads();
