@@ -125,39 +125,52 @@ Variable identity_linear(Tape& tape, double p, const Variable& x, double q, cons
   });
 }
 
+namespace {
+
+/// act(x + b) then dropout, where forward(x, b, rows, columns, y) and backward(y, d, rows, columns, d_x,
+/// sums) do pieces of rows.
+template <class Real, class Forward, class Backward>
+Variable offset_layer(Tape& tape, const Variable& x, const Variable& b,
+                      const graph::DropoutKey& mask, Forward&& forward, Backward&& backward) {
+  constexpr std::int64_t kRows = graph::kernels::kDropoutAlignment;
+  const Context ctx = tape.context();
+  Tensor y = fresh<Real>(ctx, x.value().shape());
+  const std::int64_t n = y.extent(0), columns = y.extent(1);
+  const Real *from = data_of<Real>(x.value()), *offset = data_of<Real>(b.value());
+  Real* const to = data_of<Real>(y);
+  parallel_for(ctx, n, kRows, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t at = begin * columns;
+    forward(from + at, offset, end - begin, columns, to + at);
+    if (mask.p > 0) graph::kernels::dropout_range<Real>(mask, to, at, end * columns, to);
+  });
+  return tape.record(y, {x, b}, [=](const Tensor& d_y) {
+    Tensor d_x = fresh<Real>(ctx, y.shape()), d_b = fresh<Real>(ctx, {columns});
+    const std::int64_t pieces = (n + kRows - 1) / kRows;
+    std::vector<Real> sums(static_cast<std::size_t>(pieces * columns));
+    parallel_for(ctx, n, kRows, [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t at = begin * columns;
+      backward(data_of<Real>(y) + at, data_of<Real>(d_y) + at, end - begin, columns,
+               data_of<Real>(d_x) + at, sums.data() + begin / kRows * columns);
+    });
+    nn::column_sums<Real>(ctx, {sums.data(), {pieces, columns}}, data_of<Real>(d_b));
+    return std::vector{d_x, d_b};
+  });
+}
+
+}  // namespace
+
 Variable offset_relu(Tape& tape, const Variable& x, const Variable& b,
                      const graph::DropoutKey& mask) {
   require(x.value().rank() == 2 && b.value().shape() == Shape{x.value().extent(1)}, "offset_relu",
           x, b);
   return visit_real(x, [&]<class Real>(Real) {
-    constexpr std::int64_t kRows = graph::kernels::kDropoutAlignment;
-    const Context ctx = tape.context();
-    Tensor y = fresh<Real>(ctx, x.value().shape());
-    const std::int64_t n = y.extent(0), columns = y.extent(1);
-    const Real *from = data_of<Real>(x.value()), *offset = data_of<Real>(b.value());
-    Real* const to = data_of<Real>(y);
-    parallel_for(ctx, n, kRows, [&](std::int64_t begin, std::int64_t end) {
-      kernels::offset_relu(from + begin * columns, offset, end - begin, columns,
-                           to + begin * columns);
-      if (mask.p > 0) {
-        graph::kernels::dropout_range<Real>(mask, to, begin * columns, end * columns, to);
-      }
-    });
     // What was dropped is 0 as well.
     const auto scale = static_cast<Real>(1 / (1 - mask.p));
-    return tape.record(y, {x, b}, [=](const Tensor& d_y) {
-      Tensor d_x = fresh<Real>(ctx, y.shape()), d_b = fresh<Real>(ctx, {columns});
-      const std::int64_t pieces = (n + kRows - 1) / kRows;
-      std::vector<Real> partial(static_cast<std::size_t>(pieces * columns));
-      parallel_for(ctx, n, kRows, [&](std::int64_t begin, std::int64_t end) {
-        kernels::relu_backward(data_of<Real>(y) + begin * columns,
-                               data_of<Real>(d_y) + begin * columns, scale, end - begin, columns,
-                               data_of<Real>(d_x) + begin * columns,
-                               partial.data() + begin / kRows * columns);
-      });
-      nn::column_sums<Real>(ctx, {partial.data(), {pieces, columns}}, data_of<Real>(d_b));
-      return std::vector{d_x, d_b};
-    });
+    return offset_layer<Real>(
+        tape, x, b, mask, [](auto... arguments) { kernels::offset_relu(arguments...); },
+        [scale](const Real* y, const Real* d, auto... rest) {
+          kernels::relu_backward(y, d, scale, rest...);
+        });
   });
 }
 
@@ -166,6 +179,11 @@ Variable add_offset(Tape& tape, const Variable& x, const Variable& b, Activation
   require(x.value().rank() == 2 && b.value().shape() == Shape{x.value().extent(1)}, "add_offset", x,
           b);
   return visit_real(x, [&]<class Real>(Real) {
+    if (activation == Activation::elu) {
+      return offset_layer<Real>(
+          tape, x, b, {}, [](auto... arguments) { kernels::offset_elu(arguments...); },
+          [](auto... arguments) { kernels::elu_backward(arguments...); });
+    }
     const Context ctx = tape.context();
     Tensor y = fresh<Real>(ctx, x.value().shape());
     const Real *from = data_of<Real>(x.value()), *offset = data_of<Real>(b.value());
@@ -174,16 +192,14 @@ Variable add_offset(Tape& tape, const Variable& x, const Variable& b, Activation
     parallel_for(ctx, y.extent(0), 1024, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         for (std::int64_t j = 0; j < columns; ++j) {
-          to[i * columns + j] = bikt::activate(activation, from[i * columns + j] + offset[j]);
+          to[i * columns + j] = from[i * columns + j] + offset[j];
         }
       }
     });
     return tape.record(y, {x, b}, [=](const Tensor& d_y) {
-      Tensor d_x =
-          activation == Activation::none ? d_y : through_activation<Real>(ctx, activation, y, d_y);
       Tensor d_b = fresh<Real>(ctx, {columns});
-      nn::column_sums<Real>(ctx, matrix<Real>(std::as_const(d_x)), data_of<Real>(d_b));
-      return std::vector{d_x, d_b};
+      nn::column_sums<Real>(ctx, matrix<Real>(d_y), data_of<Real>(d_b));
+      return std::vector{d_y, d_b};
     });
   });
 }

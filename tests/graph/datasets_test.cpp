@@ -188,4 +188,21 @@ TEST_CASE("synthetic graphs follow their formulas and their seed alone") {
   CHECK_THROWS_AS(csbm(ctx, {.nodes = 0}), Error);
 }
 
+TEST_CASE("splits are chosen by kind, and what a data set does not have is refused") {
+  const Context ctx;
+  NodeDataset club = open_dataset(ctx, {}, "karate_club");
+  CHECK(describe(club).starts_with("karate_club: 34 nodes, 78 edges, 34 features, 2 classes"));
+  CHECK(split_of(club, "random", 2, 5) == balanced_split(club.labels, 2, 0.6, 0.2, 7));
+  CHECK(split_of(club, "random", 2, 5, 0.1, 0.3) == balanced_split(club.labels, 2, 0.1, 0.3, 7));
+  CHECK_THROWS_AS(split_of(club, "public", 0, 0), Error);
+  CHECK_THROWS_AS(split_of(club, "fixed", 0, 0), Error);
+  CHECK_THROWS_AS(split_of(club, "other", 0, 0), Error);
+  club.public_split = Split(34, Role::test);
+  club.fixed_splits = {Split(34, Role::train), Split(34, Role::validation)};
+  CHECK(split_of(club, "public", 3, 0) == club.public_split);
+  CHECK(split_of(club, "fixed", 1, 9) == club.fixed_splits[1]);
+  CHECK_THROWS_AS(split_of(club, "fixed", 2, 0), Error);
+  CHECK_THROWS_AS(open_dataset(ctx, {}, "cora"), Error);
+}
+
 }  // namespace

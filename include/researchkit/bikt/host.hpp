@@ -117,8 +117,8 @@ class DerivableHost {
   DerivableHost() = default;
   DerivableHost(const DerivableHost&) = default;
   DerivableHost& operator=(const DerivableHost&) = default;
-  DerivableHost(DerivableHost&&) = default;
-  DerivableHost& operator=(DerivableHost&&) = default;
+  DerivableHost(DerivableHost&&) noexcept = default;
+  DerivableHost& operator=(DerivableHost&&) noexcept = default;
 };
 
 /// A host whose propagation is never on: a multilayer perceptron of its own, the line to compare
