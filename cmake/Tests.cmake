@@ -19,7 +19,7 @@ add_custom_target(researchkit_tests)
 file(GLOB test_files CONFIGURE_DEPENDS RELATIVE ${tests} ${tests}/*/*.cpp)
 list(TRANSFORM test_files REPLACE "/.*" "" OUTPUT_VARIABLE areas)
 list(REMOVE_DUPLICATES areas)
-list(REMOVE_ITEM areas support fuzz)
+list(REMOVE_ITEM areas support fuzz mpi)
 foreach(area IN LISTS areas)
   set(target test_${area})
   set(area_sources ${test_files})
@@ -39,22 +39,40 @@ foreach(area IN LISTS areas)
   add_dependencies(researchkit_tests ${target})
 endforeach()
 
-# Pipelines on real MPI ranks. As root, and with more ranks than processors: a test machine is like that.
-if(RESEARCHKIT_MPI AND TARGET run_pipeline)
-  add_dependencies(researchkit_tests run_pipeline)
+# Ranks that are MPI processes. As root, and with more ranks than processors: a test machine is like that.
+if(RESEARCHKIT_MPI)
   set(mpi_environment OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-    OMPI_MCA_rmaps_base_oversubscribe=1)
-  foreach(ranks IN ITEMS 2 4 8)
-    add_test(NAME "mpi: the gradients of ${ranks} ranks are those of one process"
-      COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks} $<TARGET_FILE:run_pipeline>
-        --mpi --stages ${ranks} --samples 32 --hidden 16 --ffn 32)
-    set_tests_properties("mpi: the gradients of ${ranks} ranks are those of one process"
-      PROPERTIES ENVIRONMENT "${mpi_environment}" TIMEOUT 120
-      PASS_REGULAR_EXPRESSION "largest relative difference to one process")
+    OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1)
+  set(mpirun ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG})
+  function(researchkit_mpi_test name)
+    add_test(NAME "mpi: ${name}" COMMAND ${ARGN})
+    set_tests_properties("mpi: ${name}" PROPERTIES ENVIRONMENT "${mpi_environment}" TIMEOUT 120
+      RUN_SERIAL ON)
+  endfunction()
+
+  add_executable(mpi_ranks ${tests}/mpi/mpi_ranks.cpp)
+  researchkit_compile_options(mpi_ranks)
+  set_target_properties(mpi_ranks PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  target_link_libraries(mpi_ranks PRIVATE researchkit_test_support researchkit::mpi)
+  add_dependencies(researchkit_tests mpi_ranks)
+  foreach(ranks IN ITEMS 1 2 4 8)
+    researchkit_mpi_test("every operation on ${ranks} ranks" ${mpirun} ${ranks} $<TARGET_FILE:mpi_ranks> check)
   endforeach()
-  add_test(NAME "mpi: a lost rank ends all others"
-    COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} 4 $<TARGET_FILE:run_pipeline>
-      --mpi --stages 4 --lose 2 --samples 32 --hidden 16 --ffn 32)
-  set_tests_properties("mpi: a lost rank ends all others" PROPERTIES
-    ENVIRONMENT "${mpi_environment}" TIMEOUT 60 WILL_FAIL ON)
+  foreach(how IN ITEMS throw exit kill stop sleep leave)
+    researchkit_mpi_test("a rank lost by ${how} ends all others, in its name"
+      ${tests}/mpi/lose_rank.sh ${MPIEXEC_EXECUTABLE} $<TARGET_FILE:mpi_ranks> ${how})
+  endforeach()
+
+  if(TARGET run_pipeline)
+    add_dependencies(researchkit_tests run_pipeline)
+    foreach(ranks IN ITEMS 2 4 8)
+      researchkit_mpi_test("the gradients of ${ranks} ranks are those of one process"
+        ${mpirun} ${ranks} $<TARGET_FILE:run_pipeline> --mpi --stages ${ranks} --samples 32 --hidden 16 --ffn 32)
+      set_tests_properties("mpi: the gradients of ${ranks} ranks are those of one process"
+        PROPERTIES PASS_REGULAR_EXPRESSION "largest relative difference to one process: 0")
+    endforeach()
+    researchkit_mpi_test("a pipeline that loses a rank ends in its name"
+      ${tests}/mpi/lose_rank.sh ${MPIEXEC_EXECUTABLE} $<TARGET_FILE:run_pipeline> --mpi --stages 4
+        --samples 32 --hidden 16 --ffn 32 --seconds 3 --lose 2)
+  endif()
 endif()

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
-#include <numeric>
 
 namespace researchkit::dynapipe {
 namespace {
@@ -326,11 +325,8 @@ StageRun<Real> run_rank(const Context& ctx, Communicator& ranks, std::span<const
     run.gradient = MlpParameters<Real>(parameters.w1.extent(0), parameters.w1.extent(1));
     executor.add_gradients(run.gradient);
     // A replica without micro-batches still takes part.
-    std::vector<int> members;
-    for (std::size_t g = 0; g < plans.size(); ++g) {
-      members.push_back(static_cast<int>(g) * stages + static_cast<int>(stage));
-    }
-    for (const std::span<Real> part : run.gradient.parts()) ranks.all_reduce(part, members);
+    const auto replicas = ranks.split(static_cast<int>(stage), static_cast<int>(replica));
+    for (const std::span<Real> part : run.gradient.parts()) replicas->all_reduce(part);
     return run;
   } catch (const std::exception& error) {
     ranks.abandon(error.what());
