@@ -4,10 +4,10 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <string>
 
 #include "researchkit/core/cuda/check_cuda.cuh"
+#include "src/cuda/gemm_layout.hpp"
 
 namespace researchkit::cuda {
 namespace {
@@ -86,67 +86,23 @@ class Handle {
   int device_ = 0;
 };
 
-/// A matrix as cuBLAS takes it: column-major with a leading dimension, or the transpose of one.
-struct Operand {
-  cublasOperation_t operation;
-  std::int64_t leading;
-};
-
-/// cuBLAS computes c^T = b^T a^T, whose columns are our rows.
-template <class View>
-Operand operand(const View& matrix, std::string_view name) {
-  const std::int64_t rows = matrix.extent(0), columns = matrix.extent(1);
-  const auto fits = [](std::int64_t unit_stride, std::int64_t unit_extent, std::int64_t stride,
-                       std::int64_t extent) {
-    return (unit_stride == 1 || unit_extent == 1) && (stride >= unit_extent || extent == 1);
-  };
-  if (fits(matrix.stride(1), columns, matrix.stride(0), rows)) {
-    return {CUBLAS_OP_N, std::max(matrix.stride(0), columns)};
-  }
-  if (fits(matrix.stride(0), rows, matrix.stride(1), columns)) {
-    return {CUBLAS_OP_T, std::max(matrix.stride(1), rows)};
-  }
-  throw Error("cuda::gemm", name, "rows or columns without gaps",
-              fmt::format("strides [{}, {}]", matrix.stride(0), matrix.stride(1)));
-}
-
-void require(bool fits, std::string_view name, std::string_view wanted, std::int64_t rows,
-             std::int64_t columns) {
-  if (!fits) throw Error("cuda::gemm", name, wanted, fmt::format("[{}, {}]", rows, columns));
+cublasOperation_t operation(const GemmOperand& operand) {
+  return operand.is_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
 }
 
 template <class Real, class Function>
 void multiply(const Context& ctx, Real alpha, const In<Real, 2>& a, const In<Real, 2>& b, Real beta,
               const Out<Real, 2>& c, Function Library::*function) {
-  const std::int64_t m = c.extent(0), n = c.extent(1), k = a.extent(1);
-  require(a.extent(0) == m, "a", fmt::format("{} rows", m), a.extent(0), a.extent(1));
-  require(b.extent(0) == k && b.extent(1) == n, "b", fmt::format("[{}, {}]", k, n), b.extent(0),
-          b.extent(1));
-  const Device device = c.device();
-  if (device.is_host() || device.backend != cuda_backend()) {
-    throw Error("cuda::gemm", "c", "a matrix on a CUDA device", "one on " + to_string(device));
-  }
-  if (a.device() != device) {
-    throw Error("cuda::gemm", "a", "a matrix on " + to_string(device), to_string(a.device()));
-  }
-  if (b.device() != device) {
-    throw Error("cuda::gemm", "b", "a matrix on " + to_string(device), to_string(b.device()));
-  }
-  if (m == 0 || n == 0) return;
-  // With k = 0 only beta counts, but cuBLAS still wants leading dimensions of at least 1.
-  const Operand left = k == 0 ? Operand{CUBLAS_OP_N, 1} : operand(a, "a");
-  const Operand right = k == 0 ? Operand{CUBLAS_OP_N, n} : operand(b, "b");
-  const Operand result = operand(c, "c");
-  if (result.operation != CUBLAS_OP_N) {
-    throw Error("cuda::gemm", "c", "rows without gaps",
-                fmt::format("strides [{}, {}]", c.stride(0), c.stride(1)));
-  }
-  const device::CurrentDevice current(device.index);
+  const GemmLayout at = gemm_layout<Real>(a, b, c, cuda_backend());
+  if (c.size() == 0) return;
+  const int device = c.device().index;
+  const device::CurrentDevice current(device);
   const auto handle = ctx.reuse_pool().take<Handle>();
   library().check(
-      (library().*function)(handle->on(device.index, ctx.stream().handle()), right.operation,
-                            left.operation, n, m, k, &alpha, b.data_handle(), right.leading,
-                            a.data_handle(), left.leading, &beta, c.data_handle(), result.leading),
+      (library().*function)(handle->on(device, ctx.stream().handle()), operation(at.first),
+                            operation(at.second), at.rows, at.columns, at.depth, &alpha,
+                            b.data_handle(), at.first.leading, a.data_handle(), at.second.leading,
+                            &beta, c.data_handle(), at.result_leading),
       "matrix product");
 }
 

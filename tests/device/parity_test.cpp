@@ -165,7 +165,7 @@ void check_call(Device device, const std::string& name, const Arguments& call) {
   for (auto& [input, tensor] : there.inputs) tensor = tensor.to(device);
   const TensorMap want = op.run(Context(), call).outputs;
   for (const auto& [output, tensor] : op.run(Context({.device = device}), there).outputs) {
-    INFO(name << " of " << to_string(call.inputs.at("points").shape()) << ": " << output);
+    INFO(name << " of " << to_string(call.inputs.begin()->second.shape()) << ": " << output);
     const auto words = difference(tensor.to(Device::host()), want.at(output), {});
     INFO(words.value_or(""));
     CHECK_FALSE(words.has_value());
@@ -187,6 +187,46 @@ void check_queries(Device device) {
                              {"indices", Tensor::from({5, 17, -1, 1499, 3, 0}, {2, 3})}}});
     }
   }
+}
+
+/// Indices in [-1, bound), most of them of a few rows.
+Tensor scattered(Shape shape, std::int64_t bound, std::uint64_t seed) {
+  Tensor indices(DType::i32, std::move(shape));
+  std::uint64_t state = seed;
+  for (std::int32_t& index : indices.values<std::int32_t>()) {
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    const auto drawn = static_cast<std::int64_t>(state >> 33);
+    index = static_cast<std::int32_t>((state >> 20) % 4 == 0
+                                          ? drawn % (bound + 1) - 1
+                                          : drawn % std::min<std::int64_t>(bound, 3));
+  }
+  return indices;
+}
+
+/// Rows of one, two and three digits, tiles of several blocks, rows of many terms and of none.
+void check_gradients(Device device) {
+  for (const std::int64_t n : {1, 200, 300, 70000}) {
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      const std::int64_t k = n < 300 ? 40 : 9000;
+      check_call(device, "fusefps.gather_points_backward",
+                 {.inputs = {{"features", Tensor(dtype, {2, n, 1})},
+                             {"indices", scattered({2, k}, n, 43)},
+                             {"d_gathered", cloud(dtype, 2, k, 1, 47)}}});
+    }
+  }
+  const Tensor points = cloud(DType::f64, 2, 5000, 3, 53);
+  const Tensor min_dist = cloud(DType::f64, 1, 2, 5000, 59).reshape({2, 5000});
+  Arguments call{.inputs = {{"points", points},
+                            {"indices", Tensor::from({5, 17, 4999, 0, 3, 70}, {2, 3})},
+                            {"assignment", scattered({2, 5000}, 3, 61)},
+                            {"d_min_dist", min_dist}}};
+  check_call(device, "fusefps.farthest_point_sample_backward", call);
+  call.inputs.set("indices", Tensor::from({5, 17, -1, 0, 3, 70}, {2, 3}));
+  for (auto& [input, tensor] : call.inputs) tensor = tensor.to(device);
+  CHECK_THROWS_WITH(default_registry()
+                        .at("fusefps.farthest_point_sample_backward")
+                        .run(Context({.device = device}), call),
+                    test::contains("samples that were chosen"));
 }
 
 /// The last point in use must be finite; what lies behind it, or is masked, may be anything.
@@ -232,7 +272,9 @@ TEST_CASE("emulated device: clouds larger than a block's registers") {
 }
 TEST_CASE("emulated device: trees of every height") { check_trees(emulated_device()); }
 TEST_CASE("emulated device: queries over several tiles") { check_queries(emulated_device()); }
-
+TEST_CASE("emulated device: gradients of rows of every length") {
+  check_gradients(emulated_device());
+}
 TEST_CASE("emulated device: points that are not finite") { check_finite(emulated_device()); }
 
 TEST_CASE("CUDA device: golden cases") { on_cuda(check_golden_cases); }
@@ -241,6 +283,7 @@ TEST_CASE("CUDA device: every variant of the sampling kernels") { on_cuda(check_
 TEST_CASE("CUDA device: clouds larger than a block's registers") { on_cuda(check_clusters); }
 TEST_CASE("CUDA device: trees of every height") { on_cuda(check_trees); }
 TEST_CASE("CUDA device: queries over several tiles") { on_cuda(check_queries); }
+TEST_CASE("CUDA device: gradients of rows of every length") { on_cuda(check_gradients); }
 TEST_CASE("CUDA device: points that are not finite") { on_cuda(check_finite); }
 
 TEST_CASE("device tensors: copies, slices and strided copies keep the elements") {

@@ -1,6 +1,7 @@
 // What ptxas says of every kernel: registers, spills, shared memory; and from that the occupancy.
-// tests/device/resources.txt holds, per kernel and architecture, the largest block that the kernel
-// is launched with and the occupancy below which it must not fall.
+// tests/device/resources.txt holds, per kernel and architecture, the dynamic shared memory of its
+// largest launch and the occupancy below which it must not fall; how many threads a block has at
+// most stands in the kernel's source.
 #include <cxxabi.h>
 #include <fmt/format.h>
 
@@ -8,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <regex>
@@ -72,10 +74,24 @@ std::map<KernelKey, Usage> reported_usage(const std::filesystem::path& folder) {
   return usage;
 }
 
+/// The most threads of a block of each kernel: RESEARCHKIT_KERNEL(threads) in the sources.
+std::map<std::string, int> launch_bounds(const std::filesystem::path& folder) {
+  std::map<std::string, int> bounds;
+  static const std::regex kernel("RESEARCHKIT_KERNEL\\((\\d+)\\)\\s*void (\\w+)\\(");
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    std::ifstream file(entry.path());
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    for (std::sregex_iterator it(text.begin(), text.end(), kernel), end; it != end; ++it) {
+      bounds[(*it)[2]] = std::stoi((*it)[1]);
+    }
+  }
+  return bounds;
+}
+
 /// The share of a multiprocessor's 64 warps that blocks of that size can fill: by registers, handed
-/// out to a warp in units of 256 of 65536, by static shared memory and by 32 blocks. Dynamic shared
-/// memory depends on the call and is left out. The same for sm_80 and sm_90 but for their shared
-/// memory (CUDA C++ Programming Guide, compute capabilities).
+/// out to a warp in units of 256 of 65536, by shared memory and by 32 blocks. The same for sm_80 and
+/// sm_90 but for their shared memory (CUDA C++ Programming Guide, compute capabilities).
 double occupancy(const Usage& usage, int block_threads, const std::string& architecture) {
   const int warps = (block_threads + 31) / 32;
   const int registers_of_warp = (usage.registers * 32 + 255) / 256 * 256;
@@ -89,23 +105,23 @@ double occupancy(const Usage& usage, int block_threads, const std::string& archi
 }
 
 struct Record {
-  int block_threads = 0;
+  int dynamic_shared_bytes = 0;
   double occupancy = 0;
 };
 
-/// Lines `kernel;architecture;threads of the largest block;occupancy`; # begins a comment.
+/// Lines `kernel;architecture;dynamic shared bytes of the largest launch;occupancy`; # begins a comment.
 std::map<KernelKey, Record> recorded() {
   std::map<KernelKey, Record> records;
   std::ifstream file(RESEARCHKIT_TEST_SOURCE_DIR "/tests/device/resources.txt");
   for (std::string line; std::getline(file, line);) {
     if (line.empty() || line[0] == '#') continue;
     std::istringstream fields(line);
-    std::string kernel, architecture, threads, share;
+    std::string kernel, architecture, shared, share;
     std::getline(fields, kernel, ';');
     std::getline(fields, architecture, ';');
-    std::getline(fields, threads, ';');
+    std::getline(fields, shared, ';');
     std::getline(fields, share, ';');
-    records[{kernel, architecture}] = {std::stoi(threads), std::stod(share)};
+    records[{kernel, architecture}] = {std::stoi(shared), std::stod(share)};
   }
   return records;
 }
@@ -130,17 +146,21 @@ TEST_CASE("resources: no kernel spills or falls below its recorded occupancy") {
     return;
   }
   const auto records = recorded();
+  const auto bounds = launch_bounds(RESEARCHKIT_TEST_SOURCE_DIR "/kernels/cuda");
   fmt::print("{:<46} {:>5} {:>9} {:>6} {:>6} {:>6} {:>6} {:>9}\n", "kernel", "arch", "registers",
              "spills", "stack", "shared", "block", "occupancy");
-  for (const auto& [key, kernel] : usage) {
+  for (const auto& [key, compiled] : usage) {
     const auto& [name, architecture] = key;
     const auto found = records.find(key);
     const Record record = found == records.end() ? Record{} : found->second;
-    const double reached =
-        record.block_threads > 0 ? occupancy(kernel, record.block_threads, architecture) : 0;
+    const auto bound = bounds.find(name.substr(0, name.find('<')));
+    const int block_threads = bound == bounds.end() ? 0 : bound->second;
+    Usage kernel = compiled;
+    kernel.shared_bytes += record.dynamic_shared_bytes;
+    const double reached = block_threads > 0 ? occupancy(kernel, block_threads, architecture) : 0;
     fmt::print("{:<46} {:>5} {:>9} {:>6} {:>6} {:>6} {:>6} {:>9.4g}\n", name, architecture,
                kernel.registers, kernel.spilled_bytes, kernel.stack_bytes, kernel.shared_bytes,
-               record.block_threads, reached);
+               block_threads, reached);
     INFO(name << " for " << architecture);
     CHECK(found != records.end());  // a line in tests/device/resources.txt
     CHECK(kernel.spilled_bytes == 0);

@@ -63,7 +63,7 @@ struct GatherPointsBackward {
              "the rows that were gathered from: only their number "
              "matters");
     io.input(indices, "indices", "b k", "which rows were gathered",
-             {.in = "[-1, n)", .contiguous = true, .host = true});
+             {.in = "[-1, n)", .contiguous = true});
     io.input(d_gathered, "d_gathered", "b k c", "gradient of gathered", {.contiguous = true});
     io.output(d_features, "d_features", "b n c", "gradient of features", {.contiguous = true});
   }

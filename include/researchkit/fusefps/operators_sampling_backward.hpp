@@ -38,24 +38,28 @@ struct FarthestPointSamplingBackward {
     io.dimension("d", "[1, 4096]", "columns of a point");
     io.input(points, "points", "b n d", "coordinates", {.contiguous = true});
     io.input(indices, "indices", "b samples", "chosen points",
-             {.in = "[-1, n)", .contiguous = true, .host = true});
+             {.in = "[-1, n)", .contiguous = true});
     io.input(assignment, "assignment", "b n", "ordinal of the nearest choice, -1: none",
-             {.in = "[-1, samples)", .contiguous = true, .host = true});
+             {.in = "[-1, samples)", .contiguous = true});
     io.input(d_min_dist, "d_min_dist", "b n", "gradient of min_dist", {.contiguous = true});
     io.output(d_points, "d_points", "b n d", "gradient of the points", {.contiguous = true});
     io.attribute(distance_dims, "distance_dims", "leading columns that enter the distance; 0: all",
                  {.in = "[0, d]"});
   }
-  void validate(const Check& check) const {
+  /// On a device the kernel looks for itself.
+  void validate(const Check&) const {
+    if (!assignment.device().is_host()) return;
     for (std::int64_t b = 0; b < points.extent(0); ++b) {
       for (std::int64_t i = 0; i < points.extent(1); ++i) {
         const std::int32_t a = assignment(b, i);
-        if (a >= 0 && indices(b, a) < 0) {
-          check.refuse("assignment", "ordinals of samples that were chosen",
-                       std::to_string(a) + " at " + to_string(Shape{b, i}));
-        }
+        if (a >= 0 && indices(b, a) < 0) refuse_assignment(b, i);
       }
     }
+  }
+  /// Throws the Error of a point whose nearest sample was not chosen.
+  [[noreturn]] static void refuse_assignment(std::int64_t b, std::int64_t i) {
+    throw Error(name, "assignment", "ordinals of samples that were chosen",
+                "one that was not at " + to_string(Shape{b, i}));
   }
   /// Five flops for each coordinate that enters a distance: 2 g, a difference, a product, two sums.
   Cost cost() const {

@@ -1,7 +1,6 @@
 // Holds every entry of a tensor against a range: reads the tensor once, at memory speed.
 #include "kernels/cuda/core/find_outside.hpp"
 
-#include <algorithm>
 #include <limits>
 #include <type_traits>
 
@@ -13,7 +12,6 @@ namespace {
 
 using namespace device;
 
-constexpr int kThreads = 256;
 constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::max();
 
 template <class T>
@@ -28,9 +26,7 @@ RESEARCHKIT_DEVICE_FUNCTION bool is_inside(T value, const ValueRange& range) {
 template <class T>
 RESEARCHKIT_KERNEL(256)
 void find_outside_kernel(Global<const T> values, ValueRange range, Global<std::int64_t> first) {
-  const std::int64_t stride = block_count() * block_threads();
-  for (std::int64_t i = block_index() * block_threads() + thread_index(); i < values.size;
-       i += stride) {
+  for (std::int64_t i = grid_thread(); i < values.size; i += grid_threads()) {
     if (is_inside(values[i], range)) continue;
     atomic_min(first[0], i);
     return;
@@ -42,12 +38,10 @@ void find_outside_kernel(Global<const T> values, ValueRange range, Global<std::i
 std::int64_t find_outside(const Context& ctx, const Tensor& tensor, const ValueRange& range) {
   if (tensor.size() == 0) return -1;
   const DeviceArray<std::int64_t> first(ctx, tensor.device(), std::span(&kNone, 1));
-  const std::int64_t blocks = (tensor.size() + kThreads - 1) / kThreads;
   visit_dtype(tensor.dtype(), [&]<class T>(T) {
     const Global<const T> values{static_cast<const T*>(tensor.data()), tensor.size()};
-    launch(ctx, tensor.device(), "find_outside", find_outside_kernel<T>,
-           {.blocks = std::min<std::int64_t>(blocks, 1024), .block_threads = kThreads}, values,
-           range, first.global());
+    launch(ctx, tensor.device(), "find_outside", find_outside_kernel<T>, for_entries(tensor.size()),
+           values, range, first.global());
   });
   const std::int64_t found = first.read()[0];
   return found == kNone ? -1 : found;

@@ -117,7 +117,7 @@ RESEARCHKIT_DEVICE_FUNCTION CloudView<Real> view_of(const SamplingCall<Real>& ca
 /// Copies the valid points of every cloud into columns and looks whether they are finite.
 template <class Real>
 RESEARCHKIT_KERNEL(256)
-void load_clouds(SamplingCall<Real> call, int blocks_per_cloud) {
+void load_clouds(RESEARCHKIT_SHARED_ARGUMENT SamplingCall<Real> call, int blocks_per_cloud) {
   const CloudView<Real> view = view_of(call, block_index() / blocks_per_cloud, 1);
   const CloudOnDevice& cloud = view.cloud;
   const std::int64_t stride = static_cast<std::int64_t>(blocks_per_cloud) * block_threads();

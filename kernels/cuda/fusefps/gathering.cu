@@ -1,8 +1,4 @@
 // gather_points and its gradient. Gathering moves every byte once: bound by memory bandwidth.
-#include <algorithm>
-#include <numeric>
-#include <vector>
-
 #include "kernels/cuda/fusefps/fusefps.hpp"
 #include "researchkit/core/cuda/launch.cuh"
 #include "researchkit/fusefps/operators_grouping.hpp"
@@ -12,25 +8,16 @@ namespace {
 
 using namespace device;
 
-constexpr int kThreads = 256;
-
 /// One thread for each entry of `gathered` [b, k, c].
 template <class Real>
 RESEARCHKIT_KERNEL(256)
 void gather(Global<const Real> features, Global<const std::int32_t> indices, Global<Real> gathered,
             std::int64_t n, std::int64_t k, std::int64_t c) {
-  const std::int64_t stride = block_count() * block_threads();
-  for (std::int64_t at = block_index() * block_threads() + thread_index(); at < gathered.size;
-       at += stride) {
+  for (std::int64_t at = grid_thread(); at < gathered.size; at += grid_threads()) {
     const std::int64_t row = at / c, column = at % c;
     const std::int64_t i = indices[row];
     gathered[at] = i < 0 ? Real(0) : features[(row / k * n + i) * c + column];
   }
-}
-
-Launch for_entries(std::int64_t entries) {
-  return {.blocks = std::clamp<std::int64_t>((entries + kThreads - 1) / kThreads, 1, 4096),
-          .block_threads = kThreads};
 }
 
 template <class Real>

@@ -1,10 +1,11 @@
-// Gradients that add up in rows: the host lists the terms of each row in ascending order, and one
-// thread for each entry of the result sums them in double: no atomics on numbers, always the same
-// bits. Memory traffic: every term once, one double addition each; bound by memory bandwidth.
-#include <algorithm>
-#include <utility>
-#include <vector>
+// Gradients that add up in rows: the terms of a row are grouped by a stable counting sort, and one
+// thread for each entry of the result sums them in ascending order, in double: no atomics on
+// numbers, always the same bits. Memory traffic: every term once, one double addition each, and the
+// sort (kernels/cuda/core/group_by_row.cu); bound by memory bandwidth.
+#include <limits>
+#include <span>
 
+#include "kernels/cuda/core/group_by_row.hpp"
 #include "kernels/cuda/fusefps/exact.cuh"
 #include "kernels/cuda/fusefps/fusefps.hpp"
 #include "researchkit/core/cuda/launch.cuh"
@@ -14,36 +15,39 @@
 namespace researchkit::fusefps::RESEARCHKIT_DEVICE {
 namespace {
 
-/// For each row the numbers of its terms, in the order in which they were added.
-class TermLists {
- public:
-  explicit TermLists(std::int64_t rows) : first_(static_cast<std::size_t>(rows) + 1) {}
-  /// Calls add(row, term) for all terms; twice: once to count them.
-  template <class Terms>
-  void fill(const Terms& terms) {
-    terms([&](std::int64_t row, std::int64_t) { ++first_[static_cast<std::size_t>(row) + 1]; });
-    for (std::size_t row = 1; row < first_.size(); ++row) first_[row] += first_[row - 1];
-    terms_.resize(static_cast<std::size_t>(first_.back()));
-    std::vector<std::int64_t> next(first_.begin(), first_.end() - 1);
-    terms([&](std::int64_t row, std::int64_t term) {
-      terms_[static_cast<std::size_t>(next[static_cast<std::size_t>(row)]++)] = term;
-    });
-  }
-  const std::vector<std::int64_t>& first() const { return first_; }
-  const std::vector<std::int64_t>& terms() const { return terms_; }
+constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::max();
 
- private:
-  std::vector<std::int64_t> first_, terms_;
-};
+/// The row of all clouds that each of the k indices of a cloud of n names, or -1.
+RESEARCHKIT_KERNEL(256)
+void find_rows(Global<const std::int32_t> indices, std::int64_t k, std::int64_t n,
+               Global<std::int64_t> row_of) {
+  for (std::int64_t e = grid_thread(); e < row_of.size; e += grid_threads()) {
+    row_of[e] = indices[e] < 0 ? -1 : e / k * n + indices[e];
+  }
+}
+
+/// Point i sends a gain to itself, entry 2 i, and a loss to its nearest sample, entry 2 i + 1.
+/// `sample_of` gets that sample's row; `first_bad` the first point whose sample was not chosen.
+RESEARCHKIT_KERNEL(256)
+void find_coverage_rows(Global<const std::int32_t> assignment, Global<const std::int32_t> indices,
+                        std::int64_t samples, std::int64_t n, Global<std::int64_t> sample_of,
+                        Global<std::int64_t> row_of, Global<std::int64_t> first_bad) {
+  for (std::int64_t i = grid_thread(); i < sample_of.size; i += grid_threads()) {
+    const std::int64_t ordinal = assignment[i], cloud = i / n;
+    const std::int64_t index = ordinal < 0 ? -1 : indices[cloud * samples + ordinal];
+    if (ordinal >= 0 && index < 0) atomic_min(first_bad[0], i);
+    sample_of[i] = index < 0 ? -1 : cloud * n + index;
+    row_of[2 * i] = index < 0 ? -1 : i;
+    row_of[2 * i + 1] = sample_of[i];
+  }
+}
 
 /// d_features[row, c] = sum of d_gathered[term, c].
 template <class Real>
 RESEARCHKIT_KERNEL(256)
 void sum_rows(Global<const std::int64_t> first, Global<const std::int64_t> terms,
               Global<const Real> d_gathered, std::int64_t columns, Global<Real> d_features) {
-  const std::int64_t stride = block_count() * block_threads();
-  for (std::int64_t e = block_index() * block_threads() + thread_index(); e < d_features.size;
-       e += stride) {
+  for (std::int64_t e = grid_thread(); e < d_features.size; e += grid_threads()) {
     const std::int64_t row = e / columns, column = e % columns;
     double sum = 0;
     for (std::int64_t t = first[row]; t < first[row + 1]; ++t) {
@@ -60,9 +64,7 @@ void sum_coverage_terms(Global<const std::int64_t> first, Global<const std::int6
                         Global<const std::int64_t> sample_of, Global<const Real> points,
                         Global<const Real> d_min_dist, std::int64_t d, std::int64_t m,
                         Global<Real> d_points) {
-  const std::int64_t stride = block_count() * block_threads();
-  for (std::int64_t e = block_index() * block_threads() + thread_index(); e < d_points.size;
-       e += stride) {
+  for (std::int64_t e = grid_thread(); e < d_points.size; e += grid_threads()) {
     const std::int64_t row = e / d, column = e % d;
     double sum = 0;
     for (std::int64_t t = first[row]; column < m && t < first[row + 1]; ++t) {
@@ -77,57 +79,40 @@ void sum_coverage_terms(Global<const std::int64_t> first, Global<const std::int6
   }
 }
 
-Launch for_entries(std::int64_t entries) {
-  return {.blocks = std::clamp<std::int64_t>((entries + 255) / 256, 1, 4096),
-          .block_threads = entries <= 64 ? 64 : 256};
-}
-
 template <class Real>
 void run_gather_backward(const Context& ctx, const GatherPointsBackward<Real>& op) {
-  const std::int64_t clouds = op.features.extent(0), n = op.features.extent(1);
-  const std::int64_t k = op.indices.extent(1), columns = op.features.extent(2);
-  if (op.d_features.size() == 0) return;
-  TermLists lists(clouds * n);
-  lists.fill([&](const auto& add) {
-    for (std::int64_t b = 0; b < clouds; ++b) {
-      for (std::int64_t j = 0; j < k; ++j) {
-        if (const std::int64_t i = op.indices(b, j); i >= 0) add(b * n + i, b * k + j);
-      }
-    }
-  });
   const Device device = op.d_features.device();
-  const DeviceArray<std::int64_t> first(ctx, device, lists.first()),
-      terms(ctx, device, lists.terms());
+  const std::int64_t rows = op.features.extent(0) * op.features.extent(1);
+  if (op.d_features.size() == 0) return;
+  const DeviceArray<std::int64_t> row_of(ctx, device, op.indices.size());
+  launch(ctx, device, "find_rows", find_rows, for_entries(op.indices.size()), global(op.indices),
+         op.indices.extent(1), op.features.extent(1), row_of.global());
+  const auto terms =
+      researchkit::RESEARCHKIT_DEVICE::group_by_row(ctx, device, row_of.global(), rows);
   launch(ctx, device, "gather_points_backward", sum_rows<Real>, for_entries(op.d_features.size()),
-         first.global(), terms.global(), global(op.d_gathered), columns, global(op.d_features));
+         terms.first.global(), terms.entries.global(), global(op.d_gathered), op.features.extent(2),
+         global(op.d_features));
 }
 
 template <class Real, Algorithm kAlgorithm>
 void run_sampling_backward(const Context& ctx,
                            const FarthestPointSamplingBackward<Real, kAlgorithm>& op) {
-  const std::int64_t clouds = op.points.extent(0), n = op.points.extent(1);
-  if (op.d_points.size() == 0) return;
-  std::vector<std::int64_t> sample_of(static_cast<std::size_t>(clouds * n), -1);
-  TermLists lists(clouds * n);
-  lists.fill([&](const auto& add) {
-    for (std::int64_t b = 0; b < clouds; ++b) {
-      for (std::int64_t i = 0; i < n; ++i) {
-        const std::int64_t ordinal = op.assignment(b, i);
-        if (ordinal < 0) continue;
-        const std::int64_t point = b * n + i, sample = b * n + op.indices(b, ordinal);
-        sample_of[static_cast<std::size_t>(point)] = sample;
-        add(point, 2 * point);
-        add(sample, 2 * point + 1);
-      }
-    }
-  });
   const Device device = op.d_points.device();
-  const DeviceArray<std::int64_t> first(ctx, device, lists.first()),
-      terms(ctx, device, lists.terms());
-  const DeviceArray<std::int64_t> samples(ctx, device, sample_of);
+  const std::int64_t n = op.points.extent(1), points = op.points.extent(0) * n;
+  if (op.d_points.size() == 0) return;
+  const DeviceArray<std::int64_t> sample_of(ctx, device, points), row_of(ctx, device, 2 * points);
+  const DeviceArray<std::int64_t> first_bad(ctx, device, std::span(&kNone, 1));
+  launch(ctx, device, "find_coverage_rows", find_coverage_rows, for_entries(points),
+         global(op.assignment), global(op.indices), op.indices.extent(1), n, sample_of.global(),
+         row_of.global(), first_bad.global());
+  if (const std::int64_t bad = first_bad.read()[0]; bad != kNone) {
+    op.refuse_assignment(bad / n, bad % n);
+  }
+  const auto terms =
+      researchkit::RESEARCHKIT_DEVICE::group_by_row(ctx, device, row_of.global(), points);
   launch(ctx, device, "coverage_loss_backward", sum_coverage_terms<Real>,
-         for_entries(op.d_points.size()), first.global(), terms.global(), samples.global(),
-         global(op.points), global(op.d_min_dist), op.points.extent(2), op.m(),
+         for_entries(op.d_points.size()), terms.first.global(), terms.entries.global(),
+         sample_of.global(), global(op.points), global(op.d_min_dist), op.points.extent(2), op.m(),
          global(op.d_points));
 }
 

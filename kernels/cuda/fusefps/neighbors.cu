@@ -169,9 +169,7 @@ template <class Real>
 RESEARCHKIT_KERNEL(256)
 void widen(Global<const Real> from, std::int64_t columns, Global<const std::int64_t> rows,
            std::int64_t kept, Global<double> to) {
-  const std::int64_t stride = block_count() * block_threads();
-  for (std::int64_t e = block_index() * block_threads() + thread_index(); e < to.size;
-       e += stride) {
+  for (std::int64_t e = grid_thread(); e < to.size; e += grid_threads()) {
     const std::int64_t row = rows.size > 0 ? rows[e / kept] : e / kept;
     to[e] = row < 0 ? 0.0 : static_cast<double>(from[row * columns + e % kept]);
   }
@@ -181,19 +179,12 @@ void widen(Global<const Real> from, std::int64_t columns, Global<const std::int6
 template <class Real>
 RESEARCHKIT_KERNEL(256)
 void find_non_finite(Pairs<Real> pairs, std::int64_t columns, Global<std::int64_t> first_bad) {
-  const std::int64_t stride = block_count() * block_threads();
-  for (std::int64_t e = block_index() * block_threads() + thread_index(); e < pairs.points.size;
-       e += stride) {
+  for (std::int64_t e = grid_thread(); e < pairs.points.size; e += grid_threads()) {
     const std::int64_t row = e / pairs.d;
     if (row % pairs.n >= pairs.points_of[row / pairs.n] || e % pairs.d >= columns) continue;
     const Real value = pairs.points[e];
     if (!(value - value == Real(0))) atomic_min(first_bad[0], e);
   }
-}
-
-Launch for_entries(std::int64_t entries) {
-  return {.blocks = std::clamp<std::int64_t>((entries + 255) / 256, 1, 4096),
-          .block_threads = entries <= 64 ? 64 : 256};
 }
 
 /// Throws the operator's Error if a point in use is not finite in the leading `columns`.

@@ -132,7 +132,7 @@ class ClusterTeam {
 
 template <class Real, int kDims, int kPoints>
 RESEARCHKIT_KERNEL(512)
-void plain_sampling(SamplingCall<Real> call) {
+void plain_sampling(RESEARCHKIT_SHARED_ARGUMENT SamplingCall<Real> call) {
   const CloudView<Real> view = view_of(call, block_index() / cluster_blocks(), 1);
   const CloudOnDevice& cloud = view.cloud;
   const std::int64_t number = cloud.number;

@@ -23,10 +23,8 @@ struct Candidate {
 };
 
 /// The largest of a warp's numbers, 32 bits at a time: that many the hardware compares at once.
-RESEARCHKIT_DEVICE_FUNCTION inline std::uint64_t warp_largest(std::uint32_t key) {
-  return warp_max(key);
-}
-RESEARCHKIT_DEVICE_FUNCTION inline std::uint64_t warp_largest(std::uint64_t key) {
+RESEARCHKIT_DEVICE_FUNCTION std::uint64_t warp_largest(std::uint32_t key) { return warp_max(key); }
+RESEARCHKIT_DEVICE_FUNCTION std::uint64_t warp_largest(std::uint64_t key) {
   const auto high = static_cast<std::uint32_t>(key >> 32);
   const std::uint32_t top = warp_max(high);
   const std::uint32_t low = warp_max(high == top ? static_cast<std::uint32_t>(key) : 0U);

@@ -3,8 +3,7 @@
 // Farthest point sampling on a tree of buckets: built first, or grown by the passes of the sampling.
 // One persistent block for each cloud. For a sample, every thread tests buckets against the two
 // inequalities (7); those that must be read go to a list, and each is passed over by a warp, or by
-// the whole block if it is large. Points are columns of two halves; a split writes a bucket's
-// children to its range of the other half, in order.
+// the whole block if it is large; passes of the fused sampler split their buckets (buckets.cuh).
 //
 // Samples that wait for a bucket are not listed: box and largest distance of a bucket stay as they
 // are until its next pass, so the pass finds them again by repeating the test for the samples since
@@ -14,62 +13,14 @@
 // they fit, and the points of 1 to 2 buckets from L2. Limit: the latency of five block barriers and
 // one pass (docs/performance/fusefps.md).
 
-#include "kernels/cuda/fusefps/clouds.cuh"
-#include "kernels/cuda/fusefps/teams.cuh"
+#include "kernels/cuda/fusefps/buckets.cuh"
 
 namespace researchkit::fusefps::RESEARCHKIT_DEVICE {
-
-/// The buckets of a cloud; Memory is Shared or Global.
-template <class Real, template <class> class Memory>
-struct BucketTable {
-  Memory<Real> reals;         // [lo: m, hi: m, far_distance][bucket]
-  Memory<std::int32_t> ints;  // [field][bucket]
-  int m = 0, capacity = 0;
-
-  enum Field { kFarIndex, kFarPosition, kBegin, kCount, kDepth, kFirstWaiting, kWaiting, kWork };
-  static constexpr int kFields = 8;
-  static std::size_t bytes(int m, int capacity) {
-    return static_cast<std::size_t>(capacity) *
-           (static_cast<std::size_t>(2 * m + 1) * sizeof(Real) + kFields * sizeof(std::int32_t));
-  }
-
-  RESEARCHKIT_DEVICE_FUNCTION decltype(auto) lo(int axis, int b) const {
-    return reals[axis * capacity + b];
-  }
-  RESEARCHKIT_DEVICE_FUNCTION decltype(auto) hi(int axis, int b) const {
-    return reals[(m + axis) * capacity + b];
-  }
-  RESEARCHKIT_DEVICE_FUNCTION decltype(auto) far_distance(int b) const {
-    return reals[2 * m * capacity + b];
-  }
-  RESEARCHKIT_DEVICE_FUNCTION decltype(auto) field(Field f, int b) const {
-    return ints[f * capacity + b];
-  }
-};
 
 /// What a thread counted for `stats`.
 struct Work {
   std::int64_t deferred = 0, passes = 0, applied = 0, read = 0, written = 0, moved = 0, pairs = 0,
                built = 0, splits = 0;
-};
-
-struct Add {
-  template <class T>
-  RESEARCHKIT_DEVICE_FUNCTION T operator()(T a, T b) const {
-    return a + b;
-  }
-};
-struct Least {
-  template <class T>
-  RESEARCHKIT_DEVICE_FUNCTION T operator()(T a, T b) const {
-    return b < a ? b : a;
-  }
-};
-struct Largest {
-  template <class T>
-  RESEARCHKIT_DEVICE_FUNCTION T operator()(T a, T b) const {
-    return b > a ? b : a;
-  }
 };
 
 template <class Real, template <class> class Memory>
@@ -79,9 +30,12 @@ class TreeSampling {
  public:
   RESEARCHKIT_DEVICE_FUNCTION TreeSampling(const CloudView<Real>& view, const Table& table,
                                            SharedMemory& memory)
-      : view_(view), call_(view.call), table_(table), number_(view.cloud.number), block_(memory) {
-    counters_ = memory.take<std::int32_t>(3);
-  }
+      : view_(view),
+        call_(view.call),
+        table_(table),
+        block_(memory),
+        list_size_(memory.take<std::int32_t>(2)),
+        splitter_(view, table_, memory.take<std::int32_t>(1)) {}
   static constexpr std::size_t shared_bytes() { return BlockTeam<Real>::bytes() + 16; }
 
   RESEARCHKIT_DEVICE_FUNCTION void run() {
@@ -91,7 +45,7 @@ class TreeSampling {
     std::int64_t count = cloud.starts;
     const bool has_tree = count < cloud.k;
     if (has_tree) {
-      make_root();
+      splitter_.make_root(block_);
       if (call_.builds_first) build();
       count = sample(count);
     }
@@ -100,215 +54,12 @@ class TreeSampling {
   }
 
  private:
-  static constexpr int kBuckets = 0, kSmall = 1, kLarge = 2;  // of counters_
-
-  RESEARCHKIT_DEVICE_FUNCTION int buckets() const {
-    return static_cast<std::int32_t>(counters_[kBuckets]);
-  }
-
-  RESEARCHKIT_DEVICE_FUNCTION void make_root() {
-    for (int axis = 0; axis < call_.m; ++axis) {
-      Real lo = view_.x(axis, 0), hi = lo;
-      for (std::int64_t p = thread_index(); p < view_.cloud.n; p += block_threads()) {
-        lo = Least()(lo, view_.x(axis, p));
-        hi = Largest()(hi, view_.x(axis, p));
-      }
-      lo = block_.reduce(lo, Least());
-      hi = block_.reduce(hi, Largest());
-      if (thread_index() != 0) continue;
-      table_.lo(axis, 0) = lo;
-      table_.hi(axis, 0) = hi;
-      axis_lo(axis) = static_cast<double>(lo);
-      axis_scale(axis) = fixed_point_scale(static_cast<double>(lo), static_cast<double>(hi));
-    }
-    if (thread_index() == 0) {
-      table_.field(Table::kBegin, 0) = 0;
-      table_.field(Table::kCount, 0) = static_cast<std::int32_t>(view_.cloud.n);
-      table_.field(Table::kDepth, 0) = 0;
-      table_.field(Table::kWaiting, 0) = 0;
-      table_.field(Table::kFirstWaiting, 0) = 0;
-      table_.far_distance(0) = Real(0);
-      counters_[kBuckets] = 1;
-    }
-    block_barrier();
-  }
-  RESEARCHKIT_DEVICE_FUNCTION double& axis_lo(int axis) const {
-    return call_.axes[(number_ * call_.m + axis) * 2];
-  }
-  RESEARCHKIT_DEVICE_FUNCTION double& axis_scale(int axis) const {
-    return call_.axes[(number_ * call_.m + axis) * 2 + 1];
-  }
-
-  // ---- splitting
-
-  /// The widest axis of a bucket that may be split, or -1.
-  RESEARCHKIT_DEVICE_FUNCTION int split_axis(int b) const {
-    const std::int32_t points = table_.field(Table::kCount, b);
-    const std::int32_t depth = table_.field(Table::kDepth, b);
-    if (depth >= view_.cloud.height || points <= call_.leaf_size) return -1;
-    int widest_axis = 0;
-    double widest = -1;
-    for (int axis = 0; axis < call_.m; ++axis) {
-      const Real lo = table_.lo(axis, b), hi = table_.hi(axis, b);
-      const double extent = half_extent(static_cast<double>(lo), static_cast<double>(hi));
-      if (extent > widest) {
-        widest = extent;
-        widest_axis = axis;
-      }
-    }
-    const Real lo = table_.lo(widest_axis, b), hi = table_.hi(widest_axis, b);
-    return lo < hi ? widest_axis : -1;
-  }
-
-  /// Where a bucket is cut: points below `value` go left, and of those at it the first `ties`.
-  struct Cut {
-    Real value;
-    std::int64_t ties = 0, left = 0;
-  };
-
-  template <class Team, class Counts>
-  RESEARCHKIT_DEVICE_FUNCTION std::int64_t count_points(Team& team, int axis, std::int64_t begin,
-                                                        std::int64_t points, Counts counts) {
-    std::int64_t count = 0;
-    for (std::int64_t i = team.rank(); i < points; i += team.size()) {
-      count += counts(view_.x(axis, begin + i)) ? 1 : 0;
-    }
-    return team.reduce(count, Add());
-  }
-
-  template <class Team>
-  RESEARCHKIT_DEVICE_FUNCTION Cut mean_cut(Team& team, int b, int axis, std::int64_t begin,
-                                           std::int64_t points) {
-    const Real lo = table_.lo(axis, b), hi = table_.hi(axis, b);
-    const double scale = axis_scale(axis), from = axis_lo(axis);
-    double value;
-    if (call_.split_rule == SplitRule::midpoint || scale == 0.0) {
-      value = midpoint_of(static_cast<double>(lo), static_cast<double>(hi));
-    } else {
-      std::int64_t sum = 0;
-      for (std::int64_t i = team.rank(); i < points; i += team.size()) {
-        sum += quantise(static_cast<double>(view_.x(axis, begin + i)), from, scale);
-      }
-      value = fixed_point_mean(team.reduce(sum, Add()), points, from, scale);
-    }
-    auto v = static_cast<Real>(value);
-    if (v > hi) v = hi;
-    if (!(v > lo)) v = hi;
-    return {v, 0, count_points(team, axis, begin, points, [&](Real x) { return x < v; })};
-  }
-
-  /// The points below the median go left, and of those at it as many as make half: found bit by
-  /// bit, from the highest.
-  template <class Team>
-  RESEARCHKIT_DEVICE_FUNCTION Cut median_cut(Team& team, int axis, std::int64_t begin,
-                                             std::int64_t points) {
-    const std::int64_t wanted = points / 2;
-    std::uint64_t key = 0;
-    for (std::uint64_t bit = std::uint64_t{1} << 63; bit != 0; bit >>= 1) {
-      const std::uint64_t candidate = key | bit;
-      const std::int64_t below = count_points(team, axis, begin, points, [&](Real x) {
-        return ordered_key(static_cast<double>(x)) < candidate;
-      });
-      if (below < wanted) key = candidate;
-    }
-    Real value = 0;
-    bool mine = false;
-    for (std::int64_t i = team.rank(); i < points; i += team.size()) {
-      const Real x = view_.x(axis, begin + i);
-      if (ordered_key(static_cast<double>(x)) != key) continue;
-      value = x;
-      mine = true;
-    }
-    // One of those that saw it tells; a zero of either sign is the same to every comparison.
-    Candidate<Real> teller;
-    if (mine) teller = {Real(0), team.rank(), team.rank()};
-    const std::int32_t from = team.farthest(teller).what;
-    value = team.reduce(team.rank() == from ? value : Real(0), Add());
-    const std::int64_t below =
-        count_points(team, axis, begin, points, [&](Real x) { return x < value; });
-    return {value, wanted - below, wanted};
-  }
-
-  /// Splits bucket b along `axis`; returns the number of the right half, the left one stays b.
-  template <class Team>
-  RESEARCHKIT_DEVICE_FUNCTION int split(Team& team, int b, int axis) {
-    const std::int64_t begin = static_cast<std::int32_t>(table_.field(Table::kBegin, b));
-    const std::int64_t points = static_cast<std::int32_t>(table_.field(Table::kCount, b));
-    const std::int32_t depth = table_.field(Table::kDepth, b);
-    const Cut cut = call_.split_rule == SplitRule::median ? median_cut(team, axis, begin, points)
-                                                          : mean_cut(team, b, axis, begin, points);
-    const std::int64_t pitch = view_.cloud.pitch;
-    const std::int64_t to = begin < pitch ? begin + pitch : begin - pitch;
-    std::int64_t left_end = to, right_end = to + cut.left, ties = 0;
-    for (std::int64_t base = 0; base < points; base += team.size()) {
-      const std::int64_t p = begin + base + team.rank();
-      const bool exists = base + team.rank() < points;
-      bool left = false;
-      if (exists) left = view_.x(axis, p) < cut.value;
-      if (cut.ties > 0) {
-        int at_value = 0;
-        const bool is_tie = exists && view_.x(axis, p) == cut.value;
-        const int rank = team.position(is_tie, at_value);
-        left = left || (is_tie && ties + rank < cut.ties);
-        ties += at_value;
-      }
-      int lefts = 0, rights = 0;
-      const int left_rank = team.position(exists && left, lefts);
-      const int right_rank = team.position(exists && !left, rights);
-      if (exists) move(p, left ? left_end + left_rank : right_end + right_rank);
-      left_end += lefts;
-      right_end += rights;
-    }
-    team.barrier();
-    std::int32_t other = -1;
-    if (team.rank() == 0) other = atomic_add(counters_[kBuckets], 1);
-    other = team.reduce(other, Largest());
-    if (team.rank() == 0) {
-      table_.field(Table::kBegin, b) = static_cast<std::int32_t>(to);
-      table_.field(Table::kCount, b) = static_cast<std::int32_t>(cut.left);
-      table_.field(Table::kBegin, other) = static_cast<std::int32_t>(to + cut.left);
-      table_.field(Table::kCount, other) = static_cast<std::int32_t>(points - cut.left);
-      for (const int half : {static_cast<int>(b), static_cast<int>(other)}) {
-        table_.field(Table::kDepth, half) = depth + 1;
-        table_.field(Table::kWaiting, half) = 0;
-        table_.field(Table::kFirstWaiting, half) = 0;
-        table_.far_distance(half) = Real(0);
-      }
-      ++work_.splits;
-    }
-    measure(team, b, to, cut.left);
-    measure(team, other, to + cut.left, points - cut.left);
-    team.barrier();
-    return other;
-  }
-  RESEARCHKIT_DEVICE_FUNCTION void move(std::int64_t from, std::int64_t to) const {
-    for (int axis = 0; axis < call_.m; ++axis) view_.x(axis, to) = view_.x(axis, from);
-    view_.distance[to] = view_.distance[from];
-    view_.index[to] = view_.index[from];
-    if (call_.tracks) view_.nearest[to] = view_.nearest[from];
-  }
-  /// The box of a bucket.
-  template <class Team>
-  RESEARCHKIT_DEVICE_FUNCTION void measure(Team& team, int b, std::int64_t begin,
-                                           std::int64_t points) {
-    for (int axis = 0; axis < call_.m; ++axis) {
-      Real lo = view_.x(axis, begin), hi = lo;
-      for (std::int64_t i = team.rank(); i < points; i += team.size()) {
-        lo = Least()(lo, view_.x(axis, begin + i));
-        hi = Largest()(hi, view_.x(axis, begin + i));
-      }
-      lo = team.reduce(lo, Least());
-      hi = team.reduce(hi, Largest());
-      if (team.rank() != 0) continue;
-      table_.lo(axis, b) = lo;
-      table_.hi(axis, b) = hi;
-    }
-  }
+  static constexpr int kSmall = 0, kLarge = 1;  // of list_size_
 
   /// Runs `body(team, b)` for the listed buckets: large ones by the block, the others by a warp each.
   template <class Body>
   RESEARCHKIT_DEVICE_FUNCTION void for_listed(Body body) {
-    const std::int32_t small = counters_[kSmall], large = counters_[kLarge];
+    const std::int32_t small = list_size_[kSmall], large = list_size_[kLarge];
     for (std::int32_t i = 0; i < large; ++i) {
       const std::int32_t b = table_.field(Table::kWork, table_.capacity - 1 - i);
       body(block_, b);
@@ -324,31 +75,33 @@ class TreeSampling {
   RESEARCHKIT_DEVICE_FUNCTION void list(int b) {
     const std::int32_t points = table_.field(Table::kCount, b);
     const bool is_large = points >= call_.large_bucket;
-    const std::int32_t at = atomic_add(counters_[is_large ? kLarge : kSmall], 1);
+    const std::int32_t at = atomic_add(list_size_[is_large ? kLarge : kSmall], 1);
     table_.field(Table::kWork, is_large ? table_.capacity - 1 - at : at) = b;
   }
   RESEARCHKIT_DEVICE_FUNCTION void clear_list() {
-    if (thread_index() == 0) counters_[kSmall] = counters_[kLarge] = 0;
+    if (thread_index() == 0) list_size_[kSmall] = list_size_[kLarge] = 0;
     block_barrier();
   }
 
   RESEARCHKIT_DEVICE_FUNCTION void build() {
     for (int depth = 0; depth < view_.cloud.height; ++depth) {
       clear_list();
-      const int alive = buckets();
+      const int alive = splitter_.buckets();
       for (int b = thread_index(); b < alive; b += block_threads()) {
         const std::int32_t at = table_.field(Table::kDepth, b);
-        if (at == depth && split_axis(b) >= 0) list(b);
+        if (at == depth && splitter_.split_axis(b) >= 0) list(b);
       }
       block_barrier();
       for_listed([&](auto& team, int b) {
         const std::int32_t points = table_.field(Table::kCount, b);
-        const int axis = split_axis(b);
+        const int axis = splitter_.split_axis(b);
         team.barrier();
-        split(team, b, axis);
-        if (team.rank() == 0) work_.built += points;
+        splitter_.split(team, b, axis);
+        if (team.rank() != 0) return;
+        work_.built += points;
+        ++work_.splits;
       });
-      if (buckets() == alive) break;
+      if (splitter_.buckets() == alive) break;
       block_barrier();
     }
   }
@@ -407,11 +160,11 @@ class TreeSampling {
                                         bool all) {
     const std::int64_t points = static_cast<std::int32_t>(table_.field(Table::kCount, b));
     const std::int64_t applied = apply(team, b, first, last, all);
-    const int axis = call_.builds_first ? -1 : split_axis(b);
+    const int axis = call_.builds_first ? -1 : splitter_.split_axis(b);
     team.barrier();
     int other = -1;
     if (axis >= 0) {
-      other = split(team, b, axis);
+      other = splitter_.split(team, b, axis);
     } else if (team.rank() == 0) {
       table_.field(Table::kWaiting, b) = 0;
     }
@@ -423,6 +176,7 @@ class TreeSampling {
     work_.read += points;
     work_.pairs += applied * points;
     (axis >= 0 ? work_.moved : work_.written) += points;
+    work_.splits += axis >= 0 ? 1 : 0;
   }
 
   /// Lists the buckets that sample `ordinal` makes necessary to read, and notes where it waits.
@@ -447,12 +201,12 @@ class TreeSampling {
   RESEARCHKIT_DEVICE_FUNCTION std::int64_t sample(std::int64_t count) {
     const CloudOnDevice& cloud = view_.cloud;
     clear_list();
-    forced_ = buckets();
+    forced_ = splitter_.buckets();
     for (int b = thread_index(); b < forced_; b += block_threads()) list(b);
     block_barrier();
     for_listed([&](auto& team, int b) { pass(team, b, 0, count - 1, true); });
     for (;;) {
-      const int alive = buckets();
+      const int alive = splitter_.buckets();
       Candidate<Real> best;
       for (int b = thread_index(); b < alive; b += block_threads()) {
         best.consider(table_.far_distance(b), table_.field(Table::kFarIndex, b), b);
@@ -493,7 +247,7 @@ class TreeSampling {
       return;
     }
     WarpTeam warp;
-    const int alive = buckets();
+    const int alive = splitter_.buckets();
     for (int b = warp_index(); b < alive; b += block_threads() / kWarp) {
       const std::int32_t waiting = table_.field(Table::kWaiting, b);
       const std::int32_t first_waiting = table_.field(Table::kFirstWaiting, b);
@@ -509,7 +263,7 @@ class TreeSampling {
     const bool samples = view_.cloud.k > 0;
     std::int64_t deepest = 0;
     if (has_tree) {
-      const int alive = buckets();
+      const int alive = splitter_.buckets();
       for (int b = thread_index(); b < alive; b += block_threads()) {
         const std::int32_t depth = table_.field(Table::kDepth, b);
         deepest = Largest()(deepest, static_cast<std::int64_t>(depth));
@@ -533,28 +287,28 @@ class TreeSampling {
                                      built,
                                      sum(work_.splits),
                                      block_.reduce(deepest, Largest()),
-                                     has_tree  ? buckets()
+                                     has_tree  ? splitter_.buckets()
                                      : samples ? 1
                                                : 0};
     if (thread_index() != 0) return;
-    const Global<std::int64_t> stats = call_.stats.part(16 * number_, 16);
+    const Global<std::int64_t> stats = call_.stats.part(16 * view_.cloud.number, 16);
     for (int i = 0; i < 16; ++i) stats[i] = values[i];
-    call_.counts[number_] = static_cast<std::int32_t>(count);
+    call_.counts[view_.cloud.number] = static_cast<std::int32_t>(count);
   }
 
   const CloudView<Real>& view_;
   const SamplingCall<Real>& call_;
   const Table table_;
-  const std::int64_t number_;
   BlockTeam<Real> block_;
-  Shared<std::int32_t> counters_;
+  Shared<std::int32_t> list_size_;
+  BucketSplitter<Real, Memory> splitter_;
   Work work_;
   std::int64_t tests_ = 0, forced_ = 0;
 };
 
 template <class Real>
 RESEARCHKIT_KERNEL(256)
-void tree_sampling_in_shared(SamplingCall<Real> call) {
+void tree_sampling_in_shared(RESEARCHKIT_SHARED_ARGUMENT SamplingCall<Real> call) {
   const CloudView<Real> view = view_of(call, block_index(), 2);
   SharedMemory memory = dynamic_shared();
   BucketTable<Real, Shared> table;
@@ -567,7 +321,7 @@ void tree_sampling_in_shared(SamplingCall<Real> call) {
 
 template <class Real>
 RESEARCHKIT_KERNEL(256)
-void tree_sampling_in_global(SamplingCall<Real> call) {
+void tree_sampling_in_global(RESEARCHKIT_SHARED_ARGUMENT SamplingCall<Real> call) {
   const CloudView<Real> view = view_of(call, block_index(), 2);
   SharedMemory memory = dynamic_shared();
   BucketTable<Real, Global> table;

@@ -17,7 +17,8 @@
 #include <type_traits>
 
 #define RESEARCHKIT_KERNEL(most_threads) static
-#define RESEARCHKIT_DEVICE_FUNCTION
+#define RESEARCHKIT_DEVICE_FUNCTION inline
+#define RESEARCHKIT_SHARED_ARGUMENT const
 #define RESEARCHKIT_DEVICE on_emulator
 #define RESEARCHKIT_UNROLL
 

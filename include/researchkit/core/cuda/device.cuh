@@ -7,10 +7,13 @@
 //   RESEARCHKIT_KERNEL(256) void f(...)   a kernel for blocks of at most 256 threads, to which its
 //                                    registers are cut; launched by launch() of core/cuda/launch.cuh
 //   RESEARCHKIT_DEVICE_FUNCTION      a function that kernels call
+//   RESEARCHKIT_SHARED_ARGUMENT T x  a kernel's argument that its functions refer to: all threads read
+//                                    the one that the launch brought, none copies it
 //   RESEARCHKIT_UNROLL               before a loop whose trip count is a constant
 //   RESEARCHKIT_DEVICE               the namespace of this compilation's kernels: `on_cuda`, or
 //                                    `on_emulator`
 //   block_index() block_count() block_threads() thread_index() lane() warp_index()
+//   grid_thread() grid_threads()     for (std::int64_t e = grid_thread(); e < n; e += grid_threads())
 //   Global<T>                        device memory with an extent
 //   SharedMemory, Shared<T>          shared memory: dynamic_shared().take<T>(count)
 //   block_barrier() warp_barrier() cluster_barrier()
@@ -37,16 +40,20 @@ namespace researchkit::device {
 
 inline constexpr int kWarp = 32;
 
-RESEARCHKIT_DEVICE_FUNCTION inline int lane() { return thread_index() % kWarp; }
-RESEARCHKIT_DEVICE_FUNCTION inline int warp_index() { return thread_index() / kWarp; }
+RESEARCHKIT_DEVICE_FUNCTION int lane() { return thread_index() % kWarp; }
+RESEARCHKIT_DEVICE_FUNCTION int warp_index() { return thread_index() / kWarp; }
+RESEARCHKIT_DEVICE_FUNCTION std::int64_t grid_thread() {
+  return block_index() * block_threads() + thread_index();
+}
+RESEARCHKIT_DEVICE_FUNCTION std::int64_t grid_threads() { return block_count() * block_threads(); }
 
 /// The bits of a float or double, as an unsigned number of that size.
-RESEARCHKIT_DEVICE_FUNCTION inline std::uint32_t bits_of(float value) {
+RESEARCHKIT_DEVICE_FUNCTION std::uint32_t bits_of(float value) {
   std::uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
   return bits;
 }
-RESEARCHKIT_DEVICE_FUNCTION inline std::uint64_t bits_of(double value) {
+RESEARCHKIT_DEVICE_FUNCTION std::uint64_t bits_of(double value) {
   std::uint64_t bits;
   memcpy(&bits, &value, sizeof bits);
   return bits;

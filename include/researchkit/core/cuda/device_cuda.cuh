@@ -7,7 +7,8 @@
 #include <type_traits>
 
 #define RESEARCHKIT_KERNEL(most_threads) static __global__ __launch_bounds__(most_threads, 1)
-#define RESEARCHKIT_DEVICE_FUNCTION __device__
+#define RESEARCHKIT_DEVICE_FUNCTION __device__ __forceinline__
+#define RESEARCHKIT_SHARED_ARGUMENT const __grid_constant__
 #define RESEARCHKIT_DEVICE on_cuda
 #define RESEARCHKIT_UNROLL _Pragma("unroll")
 

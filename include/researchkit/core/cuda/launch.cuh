@@ -2,10 +2,12 @@
 
 // Launching kernels and lending them memory, the same on CUDA and on the emulated grid.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "researchkit/core/context.hpp"
@@ -20,6 +22,12 @@
 #endif
 
 namespace researchkit::device {
+
+/// A grid whose threads share `entries` pieces of work in steps of grid_threads().
+inline Launch for_entries(std::int64_t entries) {
+  return {.blocks = std::clamp<std::int64_t>((entries + 255) / 256, 1, 4096),
+          .block_threads = entries <= 64 ? 64 : 256};
+}
 
 /// The elements of a row-major view, for a kernel.
 template <class T, int Rank>
@@ -75,9 +83,17 @@ class DeviceArray {
   }
   DeviceArray(const Context& ctx, Device device, const std::vector<T>& values)
       : DeviceArray(ctx, device, std::span<const T>(values)) {}
+  DeviceArray(DeviceArray&& other) noexcept
+      : ctx_(other.ctx_),
+        device_(other.device_),
+        count_(std::exchange(other.count_, 0)),
+        memory_(std::exchange(other.memory_, nullptr)) {}
   DeviceArray(const DeviceArray&) = delete;
   DeviceArray& operator=(const DeviceArray&) = delete;
-  ~DeviceArray() { device_.backend->release(device_.index, memory_, ctx_.stream().handle()); }
+  ~DeviceArray() {
+    if (memory_ == nullptr) return;
+    device_.backend->release(device_.index, memory_, ctx_.stream().handle());
+  }
 
   Global<T> global() const { return {static_cast<T*>(memory_), count_}; }
   /// The elements, after waiting for the stream.

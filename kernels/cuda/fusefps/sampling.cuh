@@ -1,4 +1,8 @@
-// Launches the sampling kernels: lays out clouds and working memory, chooses kernel and grid.
+#pragma once
+
+// Launches the sampling kernels: lays out clouds and working memory, chooses kernel and grid. Each
+// type has a file of its own, so that they are compiled side by side.
+
 #include <algorithm>
 #include <bit>
 #include <limits>
@@ -14,10 +18,8 @@
 #include "researchkit/fusefps/operators_sampling.hpp"
 
 namespace researchkit::fusefps::RESEARCHKIT_DEVICE {
-namespace {
-
-constexpr std::int64_t kFinite = std::numeric_limits<std::int64_t>::max();
-constexpr std::size_t kSharedTable = 96U << 10;  // two blocks fit a multiprocessor of 228 kB
+inline constexpr std::int64_t kFinite = std::numeric_limits<std::int64_t>::max();
+inline constexpr std::size_t kSharedTable = 96U << 10;  // two blocks fit a multiprocessor of 228 kB
 
 /// Where the results of a call go; min_dist and assignment may be empty.
 template <class Real>
@@ -301,19 +303,13 @@ void run_ragged(const Context& ctx, const RaggedFarthestPointSample<Real>& op) {
   op.total.set(sample_offsets.back());
 }
 
+/// The samplers of one type.
 template <class Real>
-void add_for(DeviceKernels& kernels) {
+void add_sampling(DeviceKernels& kernels) {
   kernels.add<FarthestPointSample<Real>>(run_batch<Real, Algorithm::vanilla>);
   kernels.add<BucketFarthestPointSample<Real>>(run_batch<Real, Algorithm::bucket>);
   kernels.add<FusedFarthestPointSample<Real>>(run_batch<Real, Algorithm::fused>);
   kernels.add<RaggedFarthestPointSample<Real>>(run_ragged<Real>);
-}
-
-}  // namespace
-
-void register_sampling(DeviceKernels& kernels) {
-  add_for<float>(kernels);
-  add_for<double>(kernels);
 }
 
 }  // namespace researchkit::fusefps::RESEARCHKIT_DEVICE
