@@ -43,6 +43,12 @@ Tensor& Variable::mutable_value() {
 Tape::Tape(Context ctx, const Registry& registry)
     : ctx_(std::move(ctx)), registry_(registry), bytes_(std::make_shared<detail::ByteCounter>()) {}
 
+Tape Tape::without_gradients(Context ctx, const Registry& registry) {
+  Tape tape(std::move(ctx), registry);
+  tape.recording_ = false;
+  return tape;
+}
+
 /// The same memory, whose bytes count as alive until the last user lets go of it.
 Tensor Tape::counted(Tensor tensor) const {
   const std::size_t bytes = tensor.bytes();
@@ -63,6 +69,7 @@ Tape::Outputs Tape::apply(std::string_view name, const Inputs& inputs, Attribute
     arguments.inputs.set(key, variable.value());
     wants_gradient = wants_gradient || variable.requires_gradient();
   }
+  wants_gradient = wants_gradient && recording_;
   const Operator* backward = registry_.find(op.name() + "_backward");
   if (wants_gradient && backward == nullptr) {
     throw Error(fmt::format("{} has no backward, and an input wants a gradient", op.name()));
@@ -73,13 +80,13 @@ Tape::Outputs Tape::apply(std::string_view name, const Inputs& inputs, Attribute
     output.slot_->is_leaf = false;
     outputs.emplace(key, std::move(output));
   }
-  if (wants_gradient) record(op, *backward, inputs, std::move(attributes), outputs);
+  if (wants_gradient) record_call(op, *backward, inputs, std::move(attributes), outputs);
   return outputs;
 }
 
-void Tape::record(const Operator& op, const Operator& backward, const Inputs& inputs,
-                  AttributeMap attributes, const Outputs& outputs) {
-  Record record{&op, &backward, {}, {}, {}, {}};
+void Tape::record_call(const Operator& op, const Operator& backward, const Inputs& inputs,
+                       AttributeMap attributes, const Outputs& outputs) {
+  Record record{.forward = &op, .backward = &backward};
   const auto save_if_taken = [&](const std::string& name, const Variable& variable) {
     const ArgumentSpec* spec = backward.schema().find(name);
     const bool taken_by_map = std::any_of(
@@ -106,6 +113,23 @@ void Tape::record(const Operator& op, const Operator& backward, const Inputs& in
     }
   }
   records_.push_back(std::move(record));
+}
+
+Variable Tape::record(Tensor result, std::vector<Variable> inputs, Gradient gradient) {
+  const bool wants_gradient =
+      recording_ && std::any_of(inputs.begin(), inputs.end(),
+                                [](const Variable& v) { return v.requires_gradient(); });
+  Variable output(counted(std::move(result)), wants_gradient);
+  output.slot_->is_leaf = false;
+  if (!wants_gradient) return output;
+  Record record{.gradient = std::move(gradient)};
+  for (const Variable& input : inputs) {
+    record.saved.push_back({"", Tensor(), input.slot_, input.slot_->version});
+    record.inputs.emplace_back("", input.slot_);
+  }
+  record.outputs.push_back({"", output.slot_, output.value().dtype(), output.value().shape()});
+  records_.push_back(std::move(record));
+  return output;
 }
 
 void Tape::backward(const Variable& loss, Tensor upstream) {
@@ -142,6 +166,7 @@ void Tape::backward_of(Record& record) {
   const bool reached = std::any_of(record.outputs.begin(), record.outputs.end(),
                                    [](const auto& o) { return o.slot->gradient.defined(); });
   if (!reached) return;
+  if (record.forward == nullptr) return backward_of_function(record);
   Arguments arguments{.attributes = record.attributes};
   for (const Saved& saved : record.saved) {
     if (saved.slot->version != saved.version) {
@@ -170,12 +195,35 @@ void Tape::backward_of(Record& record) {
   record.saved.clear();
   for (const auto& [name, slot] : record.inputs) {
     const Tensor* gradient = gradients.find("d_" + name);
-    if (gradient == nullptr) continue;  // it does not depend on this input
-    if (slot->gradient.defined()) {
-      add(slot->gradient, *gradient);
-    } else {
-      slot->gradient = slot->is_leaf ? *gradient : counted(*gradient);
+    if (gradient != nullptr) accumulate(*slot, *gradient);  // else it does not depend on this input
+  }
+}
+
+void Tape::backward_of_function(Record& record) {
+  for (const Saved& saved : record.saved) {
+    if (saved.slot->version != saved.version) {
+      throw Error("backward of a function: an input was changed in place after it was used");
     }
+  }
+  detail::Slot& result = *record.outputs.front().slot;
+  const std::vector<Tensor> gradients = record.gradient(result.gradient);
+  result.gradient = Tensor();
+  record.gradient = {};  // what it holds is not needed any more
+  if (gradients.size() != record.inputs.size()) {
+    throw Error(fmt::format("backward of a function: {} gradients for {} inputs", gradients.size(),
+                            record.inputs.size()));
+  }
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    detail::Slot& slot = *record.inputs[i].second;
+    if (slot.requires_gradient && gradients[i].defined()) accumulate(slot, gradients[i]);
+  }
+}
+
+void Tape::accumulate(detail::Slot& slot, const Tensor& gradient) const {
+  if (slot.gradient.defined()) {
+    add(slot.gradient, gradient);
+  } else {
+    slot.gradient = slot.is_leaf ? gradient : counted(gradient);
   }
 }
 

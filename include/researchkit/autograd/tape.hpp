@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -71,11 +72,28 @@ class Tape {
   using Inputs = std::vector<std::pair<std::string, Variable>>;
   using Outputs = std::map<std::string, Variable, std::less<>>;
 
+  /// The gradients of a function's inputs, in their order, from that of its result. Each has memory of
+  /// its own, but one of them may be `d_result`; one that is not defined is 0.
+  using Gradient = std::function<std::vector<Tensor>(const Tensor& d_result)>;
+
   explicit Tape(Context ctx, const Registry& registry = default_registry());
+  /// A tape that computes and records nothing: its results want no gradient.
+  static Tape without_gradients(Context ctx, const Registry& registry = default_registry());
+
+  const Context& context() const { return ctx_; }
 
   /// Runs an operator. Throws Error as it does; and if an input wants a gradient and the operator has no
   /// backward.
   Outputs apply(std::string_view name, const Inputs& inputs, AttributeMap attributes = {});
+
+  /// Puts the result of a function on the tape that is no operator, where a kernel has what operators
+  /// cannot be given: a cached transpose, values of the forward that nobody else sees.
+  ///
+  ///     Variable y = tape.record(result, {x}, [=](const Tensor& d_y) { return std::vector{...}; });
+  ///
+  /// `gradient` is called at most once, and not at all if no input wants a gradient. No input may be
+  /// changed in place before.
+  Variable record(Tensor result, std::vector<Variable> inputs, Gradient gradient);
 
   /// Adds d loss / d v to the gradient of every variable v that wants one. `upstream` has the shape of
   /// the loss; ones when left out. The tape is empty afterwards. Throws Error if a value that a backward
@@ -96,26 +114,30 @@ class Tape {
     std::uint64_t version;
   };
   struct Record {
-    const Operator* forward;
-    const Operator* backward;
-    AttributeMap attributes;
-    std::vector<Saved> saved;
-    std::vector<std::pair<std::string, std::shared_ptr<detail::Slot>>> inputs;
+    const Operator* forward = nullptr;  // null: a function
+    const Operator* backward = nullptr;
+    Gradient gradient = {};
+    AttributeMap attributes = {};
+    std::vector<Saved> saved = {};
+    std::vector<std::pair<std::string, std::shared_ptr<detail::Slot>>> inputs = {};
     struct Result {
       std::string name;
       std::shared_ptr<detail::Slot> slot;
       DType dtype;
       Shape shape;
     };
-    std::vector<Result> outputs;
+    std::vector<Result> outputs = {};
   };
   Tensor counted(Tensor tensor) const;
-  void record(const Operator& op, const Operator& backward, const Inputs& inputs,
-              AttributeMap attributes, const Outputs& outputs);
+  void record_call(const Operator& op, const Operator& backward, const Inputs& inputs,
+                   AttributeMap attributes, const Outputs& outputs);
   void backward_of(Record& record);
+  void backward_of_function(Record& record);
+  void accumulate(detail::Slot& slot, const Tensor& gradient) const;
 
   Context ctx_;
   const Registry& registry_;
+  bool recording_ = true;
   std::vector<Record> records_;
   std::shared_ptr<detail::ByteCounter> bytes_;
 };
