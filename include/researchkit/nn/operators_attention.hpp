@@ -33,7 +33,7 @@ inline void moderate_scale(Arbitrary& random) {
 /// Keys at and behind `lengths` are never read. Under `causal`, query i sees keys j <= i + m - n: with
 /// n = m none behind itself, with fewer queries than keys the last query sees all. A query that sees
 /// nothing gets zeros and a log sum of -inf. Heads lie side by side, [b, n, h, d], as a dense layer
-/// leaves them. Scores exist for 64 queries at a time: workspace 64 m numbers per thread; two products
+/// leaves them. Strided tensors are copied. Scores exist for 64 queries at a time: workspace 64 m numbers per thread; two products
 /// of 2 b h n m d operations. `log_sum`, the log of the softmax's denominator, is what the backward
 /// makes the weights of again.
 /// Source: Vaswani et al., arXiv 1706.03762, eq. 1; log sums as in arXiv 2205.14135.
@@ -53,11 +53,11 @@ struct Attention {
   std::optional<double> scale = {};
 
   void describe(Description& io) {
-    io.input(query, "query", "b n h d", "what asks");
-    io.input(key, "key", "b m h d", "what it is compared with");
-    io.input(value, "value", "b m h e", "what is averaged");
+    io.input(query, "query", "b n h d", "what asks", {.contiguous = true});
+    io.input(key, "key", "b m h d", "what it is compared with", {.contiguous = true});
+    io.input(value, "value", "b m h e", "what is averaged", {.contiguous = true});
     io.input(lengths, "lengths", "b", "keys of each sequence, all when absent", {.in = "[0, m]"});
-    io.output(y, "y", "b n h e", "means of the values");
+    io.output(y, "y", "b n h e", "means of the values", {.contiguous = true});
     io.output(log_sum, "log_sum", "b h n", "log of the sum of exponentials; -inf without a key");
     io.attribute(causal, "causal", "query i sees keys up to i + m - n");
     io.attribute(scale, "scale", "of the scores, 1 / sqrt(d) when not given",
@@ -152,16 +152,16 @@ struct AttentionBackward {
   std::optional<double> scale = {};
 
   void describe(Description& io) {
-    io.input(query, "query", "b n h d", "what asked");
-    io.input(key, "key", "b m h d", "what it was compared with");
-    io.input(value, "value", "b m h e", "what was averaged");
+    io.input(query, "query", "b n h d", "what asked", {.contiguous = true});
+    io.input(key, "key", "b m h d", "what it was compared with", {.contiguous = true});
+    io.input(value, "value", "b m h e", "what was averaged", {.contiguous = true});
     io.input(lengths, "lengths", "b", "keys of each sequence, all when absent", {.in = "[0, m]"});
-    io.input(y, "y", "b n h e", "means, from the forward");
-    io.input(log_sum, "log_sum", "b h n", "log sums, from the forward");
-    io.input(d_y, "d_y", "b n h e", "gradient of y");
-    io.output(d_query, "d_query", "b n h d", "gradient of query");
-    io.output(d_key, "d_key", "b m h d", "gradient of key");
-    io.output(d_value, "d_value", "b m h e", "gradient of value");
+    io.input(y, "y", "b n h e", "means, from the forward", {.contiguous = true});
+    io.input(log_sum, "log_sum", "b h n", "log sums, from the forward", {.contiguous = true});
+    io.input(d_y, "d_y", "b n h e", "gradient of y", {.contiguous = true});
+    io.output(d_query, "d_query", "b n h d", "gradient of query", {.contiguous = true});
+    io.output(d_key, "d_key", "b m h d", "gradient of key", {.contiguous = true});
+    io.output(d_value, "d_value", "b m h e", "gradient of value", {.contiguous = true});
     io.attribute(causal, "causal", "query i sees keys up to i + m - n");
     io.attribute(scale, "scale", "of the scores, 1 / sqrt(d) when not given",
                  {.in = "(-inf, inf)"});
