@@ -29,6 +29,9 @@ class MlpPipelineStage final : public PipelineStage {
   MlpPipelineStage(const Context& ctx, TensorMap weights, const PipelineData<Real>& data,
                    bool last);
 
+  /// The data of the next mini-batch.
+  void use(const PipelineData<Real>& data) { data_ = data; }
+
   DType dtype() const override { return dtype_of<Real>; }
   std::int64_t hidden() const override { return weights_.at("w1").extent(0); }
   const TensorMap& weights() const override { return weights_; }
