@@ -34,7 +34,7 @@ double milliseconds_since(std::chrono::steady_clock::time_point begin) {
 
 /// What a rank tells rank 0 after an iteration.
 struct Line {
-  double wall_ms, busy_ms, peak_mb, difference, loss;
+  double wall_ms, busy_ms, processor_ms, peak_mb, difference, loss;
   std::int64_t slots;
 };
 
@@ -60,9 +60,11 @@ double print_ranks(const std::vector<Line>& lines, const dynapipe::IterationPlan
     if (!o.profile.empty()) {
       const double predicted = replica.busy_ms[r % stages];
       const double predicted_mb = replica.peak_mb[r % stages] - state_mb;
-      fmt::print(" ({:.1f} predicted, {:+.0f} %), peak {:.2f} MB ({:.2f} predicted, {:+.0f} %)",
-                 predicted, 100 * (predicted / line.busy_ms - 1), line.peak_mb, predicted_mb,
-                 100 * (predicted_mb / line.peak_mb - 1));
+      fmt::print(
+          ", {:.1f} ms of a processor ({:.1f} predicted, {:+.0f} %), peak {:.2f} MB ({:.2f} "
+          "predicted, {:+.0f} %)",
+          line.processor_ms, predicted, 100 * (predicted / line.processor_ms - 1), line.peak_mb,
+          predicted_mb, 100 * (predicted_mb / line.peak_mb - 1));
     }
     fmt::print(", {} of {} buffers", line.slots, replica.program.slots[r % stages]);
     if (line.difference >= 0) fmt::print(", gradient differs by {:.2g}", line.difference);
@@ -125,12 +127,13 @@ void run_rank(const Training& training, rk::Communicator& ranks, const Options& 
     ranks.barrier();
     const auto begin = std::chrono::steady_clock::now();
     const auto run = run_pipeline(rk::Context({.threads = 1}), ranks, plans, *stage);
-    Line line{milliseconds_since(begin),
-              run.busy_ms(),
-              static_cast<double>(run.peak_bytes) / 1e6,
-              -1,
-              run.loss,
-              run.live_slots};
+    Line line{.wall_ms = milliseconds_since(begin),
+              .busy_ms = run.busy_ms(),
+              .processor_ms = run.processor_ms,
+              .peak_mb = static_cast<double>(run.peak_bytes) / 1e6,
+              .difference = -1,
+              .loss = run.loss,
+              .slots = run.live_slots};
     if (i == 0)
       line.difference = relative_difference(run.gradient, alone(learner, plans, o, number));
     descend(*stage, run.gradient, o.rate);

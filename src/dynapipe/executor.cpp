@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <optional>
 
 #include "src/dynapipe/gradient_sum.hpp"
+#include "src/dynapipe/stage_clock.hpp"
 
 namespace researchkit::dynapipe {
 namespace {
@@ -162,13 +162,6 @@ class Executor {
     pending.erase(found);
   }
 
-  template <class Work>
-  static double timed(Work&& work) {
-    const auto begin = std::chrono::steady_clock::now();
-    work();
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
-        .count();
-  }
   void note_memory() {
     std::size_t bytes = stage_.kept_bytes();
     for (const Tensor& tensor : slots_) bytes += tensor.defined() ? tensor.bytes() : 0;
@@ -176,21 +169,25 @@ class Executor {
   }
 
   void forward(const Instruction& step) {
-    result_.forward_ms += timed([&] {
+    const detail::StageTime time = detail::timed([&] {
       replace(step, stage_.forward(step.micro_batch, batch(step), tensors(step), plan_.recompute));
     });
+    result_.forward_ms += time.wall_ms;
+    result_.processor_ms += time.processor_ms;
     note_memory();
   }
 
   void backward(const Instruction& step) {
     const bool last = number_ + 1 == plan_.program.stages.size();
-    result_.backward_ms += timed([&] {
+    const detail::StageTime time = detail::timed([&] {
       PipelineStage::Gradients gradients =
           stage_.backward(step.micro_batch, batch(step), last ? Activations() : tensors(step));
       result_.loss += gradients.loss;
       replace(step, gradients.d_x);
       sum_.add(step.micro_batch, std::move(gradients.d_weights));
     });
+    result_.backward_ms += time.wall_ms;
+    result_.processor_ms += time.processor_ms;
   }
 
   const Context& ctx_;

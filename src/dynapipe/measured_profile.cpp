@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <functional>
 #include <limits>
 
 #include "researchkit/core/error.hpp"
+#include "src/dynapipe/stage_clock.hpp"
 
 namespace researchkit::dynapipe {
 namespace {
@@ -20,12 +20,11 @@ struct StageCost {
   double stored_mb = 0, peak_mb = 0;
 };
 
+/// With one thread its processor time: other load on the machine does not count.
 template <class Work>
-double milliseconds(Work&& work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
-      .count();
+double milliseconds(const Context& ctx, Work&& work) {
+  const detail::StageTime time = detail::timed(work);
+  return ctx.threads() == 1 ? time.processor_ms : time.wall_ms;
 }
 
 std::size_t bytes_of(const Activations& tensors) {
@@ -34,19 +33,19 @@ std::size_t bytes_of(const Activations& tensors) {
   return bytes;
 }
 
-StageCost measure(PipelineStage& stage, const MicroBatch& batch, const Activations& x,
-                  bool has_loss, Recompute recompute, int repeats) {
+StageCost measure(const Context& ctx, PipelineStage& stage, const MicroBatch& batch,
+                  const Activations& x, bool has_loss, Recompute recompute, int repeats) {
   StageCost cost;
   for (int r = 0; r < repeats; ++r) {
     Activations y;
-    const double fw = milliseconds([&] { y = stage.forward(0, batch, x, recompute); });
+    const double fw = milliseconds(ctx, [&] { y = stage.forward(0, batch, x, recompute); });
     cost.stored_mb = static_cast<double>(stage.kept_bytes()) / 1e6;
     cost.peak_mb = cost.stored_mb + static_cast<double>(bytes_of(y)) / 1e6;
     Activations d_y;
     if (!has_loss) {
       for (const Tensor& tensor : y) d_y.push_back(tensor.clone());
     }
-    const double bw = milliseconds([&] { stage.backward(0, batch, std::move(d_y)); });
+    const double bw = milliseconds(ctx, [&] { stage.backward(0, batch, std::move(d_y)); });
     cost.fw_ms = std::min(cost.fw_ms, fw);
     cost.bw_ms = std::min(cost.bw_ms, bw);
   }
@@ -121,8 +120,8 @@ class Measuring {
     Activations x = {filled(input)};
     if (encdec_ && number >= model_.encoder_layers) x.push_back(filled(target));
     const bool last = number + 1 == stages_;
-    const StageCost plain = measure(stage, batch, x, last, Recompute::none, options_.repeats);
-    return {plain, plain, measure(stage, batch, x, last, Recompute::full, options_.repeats)};
+    const StageCost plain = measure(ctx_, stage, batch, x, last, Recompute::none, options_.repeats);
+    return {plain, plain, measure(ctx_, stage, batch, x, last, Recompute::full, options_.repeats)};
   }
 
   void measure_shape(ModelProfile& profile, std::int64_t b, std::int64_t e) {

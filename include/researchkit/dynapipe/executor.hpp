@@ -22,6 +22,9 @@ struct StageRun {
   TensorMap gradient;  ///< of the mini-batch, summed over the replicas, named like the weights
   double loss = 0;     ///< of this replica, on its last stage; elsewhere 0
   double forward_ms = 0, backward_ms = 0;
+  /// Processor time of this thread in forwards and backwards: all of the work where the stage has one
+  /// thread, whatever else the machine does.
+  double processor_ms = 0;
   std::int64_t live_slots = 0;  ///< most buffers at a time
   /// Most bytes of buffers and of what the stage keeps, at a time.
   std::size_t peak_bytes = 0;
