@@ -172,6 +172,12 @@ void Communicator::run_all_gather(std::span<const std::byte> own, std::span<std:
   exchange(sent, cut(all, sizes), "all_gather");
 }
 
+void Communicator::gather_on_host(std::span<const std::byte> own, std::span<std::byte> all) {
+  const std::vector<std::span<const std::byte>> sent(static_cast<std::size_t>(size()), own);
+  const std::vector<std::size_t> sizes(sent.size(), own.size());
+  exchange(sent, cut(all, sizes), "split");
+}
+
 void Communicator::all_to_all(std::span<const std::byte> data, std::span<std::byte> received) {
   const auto ranks = static_cast<std::size_t>(size());
   if (data.size() % ranks != 0) {
@@ -331,11 +337,7 @@ std::unique_ptr<Communicator> Communicator::split(int color, int key) {
   };
   const Wish wish{color, key};
   std::vector<Wish> wishes(static_cast<std::size_t>(size()));
-  exchange(
-      std::vector<std::span<const std::byte>>(wishes.size(), std::as_bytes(std::span(&wish, 1))),
-      cut(std::as_writable_bytes(std::span(wishes)),
-          std::vector<std::size_t>(wishes.size(), sizeof(Wish))),
-      "split");
+  gather_on_host(std::as_bytes(std::span(&wish, 1)), std::as_writable_bytes(std::span(wishes)));
   std::vector<int> members;
   for (int r = 0; r < size(); ++r) {
     if (wishes[static_cast<std::size_t>(r)].color == color) members.push_back(r);

@@ -109,6 +109,10 @@ class Communicator {
   /// Called by all of them, for all groups of a split at once.
   virtual std::unique_ptr<Communicator> group_of(std::span<const int> members, int color) = 0;
 
+  /// all_gather of a few bytes of host memory, for split; a communicator of device memory has another
+  /// way for that.
+  virtual void gather_on_host(std::span<const std::byte> own, std::span<std::byte> all);
+
   // Collective calls with arguments that were checked. By default they are made of transfers, so
   // that each wait names a rank and sums have an order; NCCL has its own.
   virtual void run_barrier();
