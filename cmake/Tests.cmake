@@ -66,11 +66,19 @@ if(RESEARCHKIT_MPI)
   if(TARGET run_pipeline)
     add_dependencies(researchkit_tests run_pipeline)
     foreach(ranks IN ITEMS 2 4 8)
-      researchkit_mpi_test("the gradients of ${ranks} ranks are those of one process"
-        ${mpirun} ${ranks} $<TARGET_FILE:run_pipeline> --mpi --stages ${ranks} --samples 32 --hidden 16 --ffn 32)
-      set_tests_properties("mpi: the gradients of ${ranks} ranks are those of one process"
-        PROPERTIES PASS_REGULAR_EXPRESSION "largest relative difference to one process: 0")
+      foreach(model IN ITEMS mlp decoder encdec)
+        set(name "${ranks} ranks of a pipeline of kind ${model} have the gradients of one process")
+        researchkit_mpi_test("${name}" ${mpirun} ${ranks} $<TARGET_FILE:run_pipeline>
+          --mpi --model ${model} --stages ${ranks} --samples 24 --hidden 16 --ffn 32 --max-seqlen 128)
+        set_tests_properties("mpi: ${name}"
+          PROPERTIES PASS_REGULAR_EXPRESSION "largest relative difference to one process: 0\n")
+      endforeach()
     endforeach()
+    researchkit_mpi_test("two replicas of two stages have the gradients of one process" ${mpirun} 4
+      $<TARGET_FILE:run_pipeline> --mpi --model encdec --stages 2 --replicas 2 --samples 24 --hidden 16 --ffn 32
+      --max-seqlen 128 --recompute full --iterations 2)
+    set_tests_properties("mpi: two replicas of two stages have the gradients of one process"
+      PROPERTIES PASS_REGULAR_EXPRESSION "largest relative difference to one process: 0\n")
     researchkit_mpi_test("a pipeline that loses a rank ends in its name"
       ${tests}/mpi/lose_rank.sh ${MPIEXEC_EXECUTABLE} $<TARGET_FILE:run_pipeline> --mpi --stages 4
         --samples 32 --hidden 16 --ffn 32 --seconds 3 --lose 2)

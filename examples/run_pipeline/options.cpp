@@ -1,6 +1,7 @@
 #include "options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 bool read_options(int argc, char** argv, Options& o, int& status) {
   CLI::App app("Executes a dynamic pipeline on ranks");
@@ -14,8 +15,11 @@ bool read_options(int argc, char** argv, Options& o, int& status) {
       ->capture_default_str();
   number("--stages", o.stages, "stages", 64);
   number("--replicas", o.replicas, "data-parallel replicas", 64);
-  number("--layers", o.layers, "layers of the transformer, half of them decoder layers in encdec",
-         4096);
+  app.add_option(
+         "--layers", o.layers,
+         "layers of the transformer, half of them decoder layers in encdec; 0: one for each "
+         "stage, at least 2")
+      ->check(CLI::Range(0, 4096));
   number("--samples", o.samples, "samples of a mini-batch", 100000);
   number("--iterations", o.iterations, "mini-batches", 1000000);
   number("--hidden", o.hidden, "width", 65536);
@@ -42,6 +46,7 @@ bool read_options(int argc, char** argv, Options& o, int& status) {
       ->capture_default_str();
   try {
     app.parse(argc, argv);
+    if (o.layers == 0) o.layers = std::max<std::int64_t>(o.stages, 2);
     return true;
   } catch (const CLI::ParseError& error) {
     status = app.exit(error);

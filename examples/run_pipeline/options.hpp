@@ -5,7 +5,7 @@
 
 struct Options {
   std::string model = "decoder";  // mlp, decoder, encdec
-  std::int64_t stages = 4, replicas = 1, layers = 4, samples = 64, iterations = 1;
+  std::int64_t stages = 4, replicas = 1, layers = 0, samples = 64, iterations = 1;
   std::int64_t hidden = 64, heads = 4, ffn = 256, vocabulary = 256, longest = 256;
   std::uint64_t seed = 7;
   int planners = 1, largest_batch = 8;

@@ -132,7 +132,9 @@ MpiSession::MpiSession(int& argc, char**& argv) {
   detail::report_waits_on_termination();
 }
 MpiSession::~MpiSession() {
-  const detail::MpiDeadline deadline("MPI_Finalize", seconds_);
+  // Longer than a transfer, so that a rank that waits for this one speaks first.
+  constexpr double kLater = 5;
+  const detail::MpiDeadline deadline("MPI_Finalize", seconds_ + kLater);
   MPI_Finalize();
 }
 
