@@ -3,7 +3,7 @@ include(CMakePackageConfigHelpers)
 
 # What the install rules below want built.
 add_custom_target(researchkit_installed DEPENDS researchkit)
-foreach(part IN ITEMS researchkit_mpi researchkit_tool)
+foreach(part IN ITEMS researchkit_mpi researchkit_nccl researchkit_tool)
   if(TARGET ${part})
     add_dependencies(researchkit_installed ${part})
   endif()
@@ -31,13 +31,16 @@ if(RESEARCHKIT_TOOL)
   install(EXPORT researchkit-tool-targets NAMESPACE researchkit:: DESTINATION ${package_dir} COMPONENT tool)
 endif()
 
-if(TARGET researchkit_mpi)
-  install(TARGETS researchkit_mpi EXPORT researchkit-mpi-targets
+foreach(part IN ITEMS mpi nccl)
+  if(NOT TARGET researchkit_${part})
+    continue()
+  endif()
+  install(TARGETS researchkit_${part} EXPORT researchkit-${part}-targets
     RUNTIME COMPONENT runtime
     LIBRARY COMPONENT runtime NAMELINK_COMPONENT development
     ARCHIVE COMPONENT development)
-  install(EXPORT researchkit-mpi-targets NAMESPACE researchkit:: DESTINATION ${package_dir} COMPONENT development)
-endif()
+  install(EXPORT researchkit-${part}-targets NAMESPACE researchkit:: DESTINATION ${package_dir} COMPONENT development)
+endforeach()
 install(EXPORT researchkit-targets NAMESPACE researchkit:: DESTINATION ${package_dir} COMPONENT development)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/researchkit-config.cmake.in
   ${PROJECT_BINARY_DIR}/cmake/researchkit-config.cmake INSTALL_DESTINATION ${package_dir})

@@ -1,7 +1,7 @@
 # libresearchkit: everything under src/ but the tool, and the CPU kernels.
 file(GLOB_RECURSE library_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/src/*.cpp ${PROJECT_SOURCE_DIR}/kernels/cpu/*.cpp)
-list(FILTER library_sources EXCLUDE REGEX "^${PROJECT_SOURCE_DIR}/src/(tool|mpi|report|cuda)/")
+list(FILTER library_sources EXCLUDE REGEX "^${PROJECT_SOURCE_DIR}/src/(tool|mpi|nccl|report|cuda)/")
 
 add_library(researchkit ${library_sources})
 add_library(researchkit::researchkit ALIAS researchkit)

@@ -22,6 +22,7 @@ researchkit_auto_option(RESEARCHKIT_TESTS "Build tests/* (needs Catch2)" ${auto_
 researchkit_auto_option(RESEARCHKIT_BENCHMARKS "Build benchmarks/* (needs Google Benchmark)" ${auto_at_top})
 researchkit_auto_option(RESEARCHKIT_CUDA "Build device code, kernels/cuda/*" AUTO)
 researchkit_auto_option(RESEARCHKIT_MPI "Build the MPI communicator" AUTO)
+researchkit_auto_option(RESEARCHKIT_NCCL "Build the NCCL communicator" AUTO)
 
 if(PROJECT_IS_TOP_LEVEL)
   if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)

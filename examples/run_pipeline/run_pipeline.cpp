@@ -1,22 +1,23 @@
-// Plans an iteration and executes it on ranks: threads of this process, or MPI processes.
+// Plans iterations ahead and executes them on ranks: threads of this process, or MPI processes.
 //
 //   run_pipeline --stages 4
-//   mpirun -n 4 run_pipeline --mpi --stages 4
+//   mpirun -n 4 run_pipeline --mpi --stages 4 --model encdec
+//   run_pipeline --profile-out here.json && run_pipeline --stages 2 --profile here.json
 //
-// Every rank makes the same plan, runs its stage, and holds its gradient against one process that
-// computes all stages. `--lose 2` shows what happens when rank 2 is lost.
+// Every rank makes the same plans, runs its stage, and holds its first gradient against one process
+// that computes all stages. `--lose 2` shows what happens when rank 2 is lost.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <chrono>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
-#include <random>
 
-#include "researchkit/dynapipe/dynapipe.hpp"
-#include "researchkit/dynapipe/executor.hpp"
+#include "options.hpp"
+#include "researchkit/dynapipe/measured_profile.hpp"
+#include "training.hpp"
 #ifdef HAS_MPI
 #include "researchkit/core/mpi_communicator.hpp"
 #endif
@@ -26,75 +27,79 @@ namespace dynapipe = researchkit::dynapipe;
 
 namespace {
 
-struct Options {
-  std::int64_t stages = 4, replicas = 1, samples = 64, hidden = 64, ffn = 256, longest = 256;
-  std::uint64_t seed = 7;
-  bool mpi = false;
-  int lose = -1;
-  double seconds = 10;
+double milliseconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+      .count();
+}
+
+/// What a rank tells rank 0 after an iteration.
+struct Line {
+  double wall_ms, busy_ms, processor_ms, peak_mb, difference, loss;
+  std::int64_t slots;
 };
 
-/// A seeded training task; the same on every rank.
-struct Training {
-  std::vector<dynapipe::SampleLength> samples;
-  rk::Array<double, 3> inputs, targets;
-  rk::Array<std::int32_t, 1> lengths;
-  std::vector<dynapipe::MlpParameters<double>> parameters;  // of each stage
-  dynapipe::IterationPlan plan;
-  std::vector<dynapipe::StoredPlan> plans;  // of each replica
-  double tokens = 0;
+void print_plan(const dynapipe::IterationPlan& plan, std::int64_t iteration, double tokens,
+                const Options& o) {
+  fmt::print(
+      "iteration {}: {} samples, {:.0f} labels -> {} micro-batches on {} stages x {} replicas, "
+      "recompute {}, planned in {:.2f} ms\n",
+      iteration, o.samples, tokens, plan.micro_batches(), o.stages, o.replicas,
+      rk::name_of(plan.recompute), plan.planning.total_ms());
+}
 
-  explicit Training(const Options& o)
-      : samples(dynapipe::flan_lengths(o.seed, o.samples, dynapipe::ModelKind::decoder, o.longest)),
-        inputs({o.samples, o.longest, o.hidden}),
-        targets({o.samples, o.longest, o.hidden}),
-        lengths({o.samples}) {
-    std::mt19937_64 random(o.seed);
-    const auto fill = [&](std::span<double> values, double scale) {
-      for (double& value : values) {
-        value = scale * (static_cast<double>(random() >> 11) * 0x1p-52 - 1);
-      }
-    };
-    rk::Tensor in = inputs.tensor(), out = targets.tensor();
-    fill(in.values<double>(), 1);
-    fill(out.values<double>(), 1);
-    for (std::int64_t i = 0; i < o.samples; ++i) {
-      lengths(i) = samples[static_cast<std::size_t>(i)].input;
-      tokens += lengths(i);
+/// The lines of all ranks; beside them what the profile predicted, where there is one.
+double print_ranks(const std::vector<Line>& lines, const dynapipe::IterationPlan& plan,
+                   const Options& o, double state_mb) {
+  double largest = 0, loss = 0, wall = 0;
+  for (std::size_t r = 0; r < lines.size(); ++r) {
+    const auto stages = static_cast<std::size_t>(o.stages);
+    const auto& replica = plan.replicas[r / stages];
+    const Line& line = lines[r];
+    fmt::print("  rank {} (replica {}, stage {}): {:.1f} ms busy", r, r / stages, r % stages,
+               line.busy_ms);
+    if (!o.profile.empty()) {
+      const double predicted = replica.busy_ms[r % stages];
+      const double predicted_mb = replica.peak_mb[r % stages] - state_mb;
+      fmt::print(
+          ", {:.1f} ms of a processor ({:.1f} predicted, {:+.0f} %), peak {:.2f} MB ({:.2f} "
+          "predicted, {:+.0f} %)",
+          line.processor_ms, predicted, 100 * (predicted / line.processor_ms - 1), line.peak_mb,
+          predicted_mb, 100 * (predicted_mb / line.peak_mb - 1));
     }
-    for (std::int64_t s = 0; s < o.stages; ++s) {
-      parameters.emplace_back(o.hidden, o.ffn);
-      for (const auto part : parameters.back().parts()) fill(part, 1 / std::sqrt(o.hidden));
-    }
-    const auto profile = dynapipe::analytic_profile({o.hidden, 1, o.hidden, o.ffn, 1, false},
-                                                    dynapipe::ModelKind::decoder);
-    dynapipe::Cluster cluster;
-    cluster.stages = o.stages;
-    cluster.replicas = o.replicas;
-    cluster.device_memory_mb = 1000;
-    dynapipe::PlanOptions options;
-    options.longest_window = 8;  // a model this small would fit into one micro-batch
-    plan = dynapipe::plan(rk::Context({.threads = 1}), samples, {&profile, o.stages, 0}, cluster,
-                          options);
-    for (std::size_t g = 0; g < plan.replicas.size(); ++g) {
-      plans.push_back(dynapipe::stored_plan(plan, g, "iteration 0"));
-    }
+    fmt::print(", {} of {} buffers", line.slots, replica.program.slots[r % stages]);
+    if (line.difference >= 0) fmt::print(", gradient differs by {:.2g}", line.difference);
+    fmt::print("\n");
+    largest = std::max(largest, line.difference);
+    loss += line.loss;
+    wall = std::max(wall, line.wall_ms);
   }
-  dynapipe::PipelineData<double> data() const { return {inputs, targets, lengths, tokens}; }
-};
+  fmt::print("  loss {:.9g}, {:.1f} ms", loss, wall);
+  if (!o.profile.empty()) {
+    fmt::print(" ({:.1f} predicted, {:+.0f} %)", plan.iteration_ms(),
+               100 * (plan.iteration_ms() / wall - 1));
+  }
+  fmt::print("\n");
+  return largest;
+}
 
-/// Largest difference over the largest entry.
-double relative_difference(const dynapipe::MlpParameters<double>& a,
-                           const dynapipe::MlpParameters<double>& b) {
-  double difference = 0, size = 0;
-  const auto x = a.parts(), y = b.parts();
-  for (std::size_t p = 0; p < x.size(); ++p) {
-    for (std::size_t i = 0; i < x[p].size(); ++i) {
-      difference = std::max(difference, std::fabs(x[p][i] - y[p][i]));
-      size = std::max(size, std::fabs(y[p][i]));
-    }
+/// The gradient of this rank's stage as one process computes it.
+rk::TensorMap alone(const Learner& learner, const std::vector<dynapipe::StoredPlan>& plans,
+                    const Options& o, std::size_t stage) {
+  std::vector<std::unique_ptr<dynapipe::PipelineStage>> stages;
+  std::vector<dynapipe::PipelineStage*> pointers;
+  for (std::int64_t s = 0; s < o.stages; ++s) {
+    stages.push_back(learner.stage(s));
+    pointers.push_back(stages.back().get());
   }
-  return difference / size;
+  return dynapipe::run_stages_alone(rk::Context({.threads = 1}), plans, pointers)[stage];
+}
+
+void descend(const dynapipe::PipelineStage& stage, const rk::TensorMap& gradient, double rate) {
+  for (auto [name, weight] : stage.weights()) {
+    const auto values = weight.values<double>();
+    const auto slopes = gradient.at(name).values<double>();
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] -= rate * slopes[i];
+  }
 }
 
 void run_rank(const Training& training, rk::Communicator& ranks, const Options& o) {
@@ -102,37 +107,70 @@ void run_rank(const Training& training, rk::Communicator& ranks, const Options& 
     if (o.mpi) std::_Exit(9);
     throw rk::Error("lost, as --lose wants it");
   }
-  const rk::Context ctx({.threads = 1});
-  const auto stage = static_cast<std::size_t>(ranks.rank() % o.stages);
-  const auto begin = std::chrono::steady_clock::now();
-  const auto run =
-      run_pipeline(ctx, ranks, training.plans, training.parameters[stage], training.data());
-  const std::chrono::duration<double, std::milli> wall = std::chrono::steady_clock::now() - begin;
-  const auto alone =
-      run_stages_alone(ctx, training.plans, training.parameters, training.data())[stage];
-
-  struct Line {
-    double wall_ms, busy_ms, difference, loss;
-    std::int64_t slots;
-  } line{wall.count(), run.busy_ms, relative_difference(run.gradient, alone), run.loss,
-         run.live_slots};
-  const auto bytes = ranks.all_gather(std::as_bytes(std::span(&line, 1)));
-  if (ranks.rank() != 0) return;
-  double largest = 0, loss = 0;
-  for (int r = 0; r < ranks.size(); ++r) {
-    std::memcpy(&line, bytes.data() + static_cast<std::size_t>(r) * sizeof line, sizeof line);
-    fmt::print(
-        "  rank {} (replica {}, stage {}): {:.1f} ms, {:.1f} ms of them busy, at most {} of "
-        "{} buffers, gradient differs by {:.2g}\n",
-        r, r / o.stages, r % o.stages, line.wall_ms, line.busy_ms, line.slots,
-        training.plans[static_cast<std::size_t>(r / o.stages)]
-            .program.slots[static_cast<std::size_t>(r % o.stages)],
-        line.difference);
-    largest = std::max(largest, line.difference);
-    loss += line.loss;
+  const auto number = static_cast<std::size_t>(ranks.rank() % o.stages);
+  Learner learner(o, training);
+  learner.load(0);
+  const auto stage = learner.stage(static_cast<std::int64_t>(number));
+  const double state_mb = training.state_mb();
+  dynapipe::PlanQueue queue(
+      [&](const rk::Context& ctx, std::int64_t i) { return training.plan(ctx, i); },
+      {.iterations = o.iterations, .threads = o.planners});
+  double largest = 0;
+  for (std::int64_t i = 0; i < o.iterations; ++i) {
+    if (i > 0) learner.load(i);
+    learner.use_data(*stage);
+    const dynapipe::IterationPlan plan = queue.next().value();
+    std::vector<dynapipe::StoredPlan> plans;
+    for (std::size_t g = 0; g < plan.replicas.size(); ++g) {
+      plans.push_back(dynapipe::stored_plan(plan, g, fmt::format("iteration {}", i)));
+    }
+    ranks.barrier();
+    const auto begin = std::chrono::steady_clock::now();
+    const auto run = run_pipeline(rk::Context({.threads = 1}), ranks, plans, *stage);
+    Line line{.wall_ms = milliseconds_since(begin),
+              .busy_ms = run.busy_ms(),
+              .processor_ms = run.processor_ms,
+              .peak_mb = static_cast<double>(run.peak_bytes) / 1e6,
+              .difference = -1,
+              .loss = run.loss,
+              .slots = run.live_slots};
+    if (i == 0)
+      line.difference = relative_difference(run.gradient, alone(learner, plans, o, number));
+    descend(*stage, run.gradient, o.rate);
+    std::vector<Line> lines(static_cast<std::size_t>(ranks.size()));
+    ranks.all_gather(std::as_bytes(std::span(&line, 1)), std::as_writable_bytes(std::span(lines)));
+    if (ranks.rank() != 0) continue;
+    print_plan(plan, i, learner.tokens(), o);
+    largest = std::max(largest, print_ranks(lines, plan, o, state_mb));
   }
-  fmt::print("loss {:.9g}; largest relative difference to one process: {:.2g}\n", loss, largest);
+  if (ranks.rank() != 0) return;
+  fmt::print("waited {:.2f} ms for plans; largest relative difference to one process: {:.2g}\n",
+             queue.waited_ms(), largest);
   if (!(largest <= 1e-11)) throw rk::Error("gradients differ by more than 1e-11");
+}
+
+void write_profile(const Options& o) {
+  if (o.model == "mlp") throw rk::Error("--profile-out is for --model decoder and encdec");
+  dynapipe::MeasureOptions options;
+  options.mbs_grid.clear();
+  options.seq_grid.clear();
+  for (std::int32_t b = 1;; b *= 2) {
+    options.mbs_grid.push_back(std::min(b, o.largest_batch));
+    if (b >= o.largest_batch) break;
+  }
+  for (std::int32_t s = 8;; s *= 2) {
+    // Padded lengths are multiples of 8, targets with two tokens more.
+    const auto most = static_cast<std::int32_t>((o.longest + 2 + 7) / 8 * 8);
+    options.seq_grid.push_back(std::min(s, most));
+    if (s >= most) break;
+  }
+  options.progress = [](double done) { fmt::print(stderr, "\r{:3.0f} %", 100 * done); };
+  const auto profile = dynapipe::measure_profile(rk::Context({.threads = 1}), transformer_of(o),
+                                                 rk::DType::f64, options);
+  dynapipe::save_profile(o.profile_out, profile);
+  fmt::print(stderr, "\n");
+  fmt::print("{}: {} micro-batch sizes x {} lengths\n", o.profile_out, profile.mbs_grid.size(),
+             profile.seq_grid.size());
 }
 
 }  // namespace
@@ -146,44 +184,33 @@ int main(int argc, char** argv) {
   }
 #endif
   Options o;
-  CLI::App app("Executes a dynamic pipeline on ranks");
-  app.add_option("--stages", o.stages, "stages")->check(CLI::Range(1, 64))->capture_default_str();
-  app.add_option("--replicas", o.replicas, "data-parallel replicas")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str();
-  app.add_option("--samples", o.samples, "samples of the mini-batch")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
-  app.add_option("--hidden", o.hidden, "width")->check(CLI::Range(1, 65536));
-  app.add_option("--ffn", o.ffn, "width inside")->check(CLI::Range(1, 65536));
-  app.add_option("--max-seqlen", o.longest, "longer sequences are truncated")
-      ->check(CLI::Range(1, 8192));
-  app.add_option("--seed", o.seed, "of lengths, data and weights");
-  app.add_flag("--mpi", o.mpi, "ranks are MPI processes: mpirun -n STAGES*REPLICAS");
-  app.add_option("--lose", o.lose, "this rank is lost");
-  app.add_option("--seconds", o.seconds, "a rank that does not answer for so long is lost")
-      ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
+  int status = 0;
+  if (!read_options(argc, argv, o, status)) return status;
   try {
+    if (!o.profile_out.empty()) {
+      write_profile(o);
+      return 0;
+    }
     const Training training(o);
-    const auto print = [&] {
-      fmt::print("{} samples, {:.0f} tokens -> {} micro-batches on {} stages x {} replicas\n",
-                 o.samples, training.tokens, training.plan.micro_batches(), o.stages, o.replicas);
-    };
-    const auto count = static_cast<int>(o.stages * o.replicas);
     if (!o.mpi) {
-      print();
       rk::run_ranks(
-          count, [&](rk::Communicator& r) { run_rank(training, r, o); }, o.seconds);
+          static_cast<int>(o.stages * o.replicas),
+          [&](rk::Communicator& ranks) { run_rank(training, ranks, o); }, o.seconds);
       return 0;
     }
 #ifdef HAS_MPI
     const auto world = mpi->world(o.seconds);
-    if (world->rank() == 0) print();
-    run_rank(training, *world, o);
+    try {
+      run_rank(training, *world, o);
+    } catch (const std::exception& error) {
+      world->abandon(error.what());  // before MPI waits for the others
+      throw;
+    }
     return 0;
 #else
-    throw rk::Error("this build has no MPI");
+    throw rk::Error(
+        "this build has no MPI: install libopenmpi-dev and openmpi-bin, then configure again "
+        "(./dev mpi does both)");
 #endif
   } catch (const std::exception& error) {
     fmt::print(stderr, "run_pipeline: {}\n", error.what());

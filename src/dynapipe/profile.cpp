@@ -150,6 +150,50 @@ ModelProfile load_profile(const fs::path& json, std::int64_t tp) {
   }
 }
 
+void save_profile(const fs::path& json, const ModelProfile& profile) {
+  const fs::path stem = json.parent_path() / json.stem();
+  const auto modes = static_cast<std::int64_t>(profile.encoder.size());
+  const bool has_decoder = profile.kind() == ModelKind::encdec;
+  const auto write = [&](const char* end, const auto& tables) {
+    const Shape shape = tables[0].tensor().shape();
+    Shape all = {1, modes};
+    all.insert(all.end(), shape.begin(), shape.end());
+    Tensor joined(DType::f64, all);
+    for (std::int64_t mode = 0; mode < modes; ++mode) {
+      Tensor part = joined.slice(1, mode, mode + 1);
+      Shape one = {1, 1};
+      one.insert(one.end(), shape.begin(), shape.end());
+      part.copy_from(tables[static_cast<std::size_t>(mode)].tensor().reshape(one));
+    }
+    write_npy(stem.string() + end, joined);
+  };
+  write("_encoder.npy", profile.encoder);
+  if (has_decoder) write("_decoder.npy", profile.decoder);
+  Tensor params(DType::f64, {1, modes, 3});
+  for (std::int64_t mode = 0; mode < modes; ++mode) {
+    const auto at = params.view<double, 3>();
+    at(0, mode, 0) = profile.embedding_mb;
+    at(0, mode, 1) = profile.encoder_layer_mb;
+    at(0, mode, 2) = profile.decoder_layer_mb;
+  }
+  write_npy(stem.string() + "_param_mb.npy", params);
+  nlohmann::json meta = {{"format", "researchkit-dynapipe-profile"},
+                         {"version", 1},
+                         {"model", profile.model},
+                         {"hidden", profile.hidden},
+                         {"tp", {profile.tp}},
+                         {"recompute", {"none", "selective", "full"}},
+                         {"mbs", profile.mbs_grid},
+                         {"seqlen", profile.seq_grid},
+                         {"encoder_quantities",
+                          {"fw_ms", "bw_ms", "post_fw_ms", "post_bw_ms", "stored_mb", "peak_mb"}},
+                         {"decoder_quantities", nlohmann::json::array()}};
+  if (has_decoder) meta["decoder_quantities"] = {"fw_ms", "bw_ms", "stored_mb", "peak_mb"};
+  std::ofstream stream(json);
+  stream << meta.dump(1) << '\n';
+  if (!stream.flush()) throw Error(fmt::format("cannot write {}", json.string()));
+}
+
 ModelProfile read_text_profiles(const std::vector<fs::path>& files, std::int64_t tp,
                                 Repeated repeated) {
   std::vector<TextProfile> profiles;

@@ -3,6 +3,7 @@
 #include "researchkit/core/blas.hpp"
 #include "researchkit/core/parallel.hpp"
 #include "researchkit/core/tensor.hpp"
+#include "researchkit/nn/operators_activation.hpp"
 
 namespace researchkit::dynapipe {
 namespace {
@@ -42,7 +43,7 @@ template <class Real>
 void forward(const Context& ctx, In<Real, 2> x, const MlpWeights<Real>& weights, Out<Real, 2> y) {
   const Array<Real, 2> a = hidden_before_gelu(ctx, x, weights);
   const Out<Real, 2> active = a;
-  map_entries(ctx, active, [&](auto r, auto f) { active(r, f) = detail::gelu(active(r, f)); });
+  map_entries(ctx, active, [&](auto r, auto f) { active(r, f) = nn::gelu(active(r, f)); });
   map_entries(ctx, y, [&](auto r, auto h) { y(r, h) = x(r, h) + weights.b2(h); });
   gemm(ctx, Real(1), In<Real, 2>(active), weights.w2, Real(1), y);
 }
@@ -53,10 +54,9 @@ void backward(const Context& ctx, In<Real, 2> x, const MlpWeights<Real>& weights
   const Array<Real, 2> z = hidden_before_gelu(ctx, x, weights);
   const Array<Real, 2> a({z.extent(0), z.extent(1)}), d_z({z.extent(0), z.extent(1)});
   const Out<Real, 2> active = a, d_before = d_z;
-  map_entries(ctx, active, [&](auto r, auto f) { active(r, f) = detail::gelu(z(r, f)); });
+  map_entries(ctx, active, [&](auto r, auto f) { active(r, f) = nn::gelu(z(r, f)); });
   gemm(ctx, Real(1), d_y, transposed(weights.w2), Real(0), d_before);
-  map_entries(ctx, d_before,
-              [&](auto r, auto f) { d_before(r, f) *= detail::gelu_slope(z(r, f)); });
+  map_entries(ctx, d_before, [&](auto r, auto f) { d_before(r, f) *= nn::gelu_slope(z(r, f)); });
   map_entries(ctx, d_x, [&](auto r, auto h) { d_x(r, h) = d_y(r, h); });
   gemm(ctx, Real(1), In<Real, 2>(d_before), transposed(weights.w1), Real(1), d_x);
   gemm(ctx, Real(1), transposed(x), In<Real, 2>(d_before), Real(0), gradients.d_w1);

@@ -14,6 +14,10 @@ void register_nn(Registry& registry) {
   registry.add<LayerNormBackward>();
   registry.add<BatchNorm>();
   registry.add<BatchNormBackward>();
+  registry.add<Attention>();
+  registry.add<AttentionBackward>();
+  registry.add<Embedding>();
+  registry.add<EmbeddingBackward>();
 }
 
 }  // namespace researchkit::nn

@@ -1,54 +1,43 @@
-// Ranks as threads: messages in order, sums in the order of the ranks.
+// Ranks as threads: every operation, and what happens when a rank is lost.
+#include <chrono>
 #include <numeric>
 
-#include "researchkit/core/communicator.hpp"
 #include "support/catch.hpp"
+#include "support/communicator_checks.hpp"
 #include "support/contains.hpp"
 
 using namespace researchkit;
 
-TEST_CASE("messages with one tag arrive in the order in which they were sent") {
-  run_ranks(2, [](Communicator& ranks) {
-    for (int k = 0; k < 100; ++k) {
-      int value = k;
-      const auto bytes = std::as_writable_bytes(std::span(&value, 1));
-      if (ranks.rank() == 0) {
-        ranks.send(bytes, 1, k % 2);
-      } else {
-        value = -1;
-        ranks.receive(bytes, 0, k % 2);
-        if (value != k) throw Error("out of order");
-      }
-    }
-  });
-}
-
-TEST_CASE("collective calls give every rank the same") {
-  for (const int size : {1, 2, 4, 8}) {
-    run_ranks(size, [&](Communicator& ranks) {
-      std::vector<int> all(static_cast<std::size_t>(size));
-      std::iota(all.begin(), all.end(), 0);
-      double sum = 0.1 * (ranks.rank() + 1);
-      ranks.all_reduce(std::span(&sum, 1), all);
-      double expected = 0.1;
-      for (int r = 1; r < size; ++r) expected += 0.1 * (r + 1);
-      if (sum != expected) throw Error("a sum in another order");
-      ranks.barrier();
-      int word = ranks.rank() == size - 1 ? 7 : 0;
-      ranks.broadcast(std::as_writable_bytes(std::span(&word, 1)), size - 1);
-      if (word != 7) throw Error("not broadcast");
-      const auto rank = static_cast<unsigned char>(ranks.rank());
-      const auto gathered = ranks.all_gather(std::as_bytes(std::span(&rank, 1)));
-      for (int r = 0; r < size; ++r) {
-        if (gathered[static_cast<std::size_t>(r)] != static_cast<std::byte>(r)) {
-          throw Error("not gathered");
-        }
-      }
+TEST_CASE("every operation on ranks that are threads") {
+  for (const int size : {1, 2, 3, 4, 8}) {
+    run_ranks(size, test::check_communicator);
+    run_ranks(size, [](Communicator& ranks) {
+      const auto group = ranks.split(ranks.rank() / 3, ranks.rank());
+      test::check_communicator(*group);
     });
   }
 }
 
-TEST_CASE("a message of another size and a rank that does not exist are refused") {
+TEST_CASE("every operation on a program without other ranks") {
+  test::check_communicator(*self_communicator());
+}
+
+TEST_CASE("a wrong sum is noticed") {
+  // The checks themselves: a rank that sends what it should not.
+  CHECK_THROWS_WITH(run_ranks(2,
+                              [](Communicator& ranks) {
+                                if (ranks.rank() == 0) {
+                                  double one = 1;
+                                  ranks.all_reduce(std::span(&one, 1));
+                                } else {
+                                  std::vector<double> two(2);
+                                  ranks.all_reduce(std::span(two));
+                                }
+                              }),
+                    test::contains("bytes"));
+}
+
+TEST_CASE("a message of another size is refused") {
   CHECK_THROWS_WITH(run_ranks(2,
                               [](Communicator& ranks) {
                                 std::byte data[2] = {};
@@ -56,8 +45,49 @@ TEST_CASE("a message of another size and a rank that does not exist are refused"
                                 if (ranks.rank() == 1) ranks.receive(data, 0, 0);
                               }),
                     test::contains("rank 0 sent 1 bytes, 2 were wanted"));
-  const auto self = self_communicator();
-  CHECK(self->size() == 1);
-  self->barrier();
-  CHECK_THROWS_AS(self->send({}, 0, 0), Error);
+  CHECK_THROWS_AS(run_ranks(0, [](Communicator&) {}), Error);
+  CHECK_THROWS_AS(run_ranks(
+                      1, [](Communicator&) {}, 0),
+                  Error);
+}
+
+namespace {
+
+/// Rank 0 waits for 1, 1 for 2, 3 for 1; `body` is what rank 2 does.
+std::string words_of_losing(const std::function<void(Communicator&)>& body) {
+  try {
+    run_ranks(
+        4,
+        [&](Communicator& ranks) {
+          if (ranks.rank() == 2) return body(ranks);
+          std::byte data{};
+          ranks.start_receive(std::span(&data, 1), ranks.rank() == 1 ? 2 : 1, 5, "the word")
+              ->wait();
+        },
+        0.3);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "nobody noticed";
+}
+
+}  // namespace
+
+TEST_CASE("a rank that throws ends the others in its name") {
+  CHECK_THAT(words_of_losing([](Communicator&) { throw Error("out of memory"); }),
+             test::contains("rank 2 failed: out of memory"));
+}
+
+TEST_CASE("the rank at the end of the chain is named, and what was waited for") {
+  const std::string words = words_of_losing([](Communicator&) {});
+  CHECK_THAT(words, test::contains("rank 2 did not answer within 0.3 s"));
+  CHECK_THAT(words, test::contains("rank 1 waits for rank 2: the word (1 bytes, tag 5)"));
+}
+
+TEST_CASE("ranks that wait for one another are told so") {
+  CHECK_THAT(words_of_losing([](Communicator& ranks) {
+               std::byte data{};
+               ranks.receive(std::span(&data, 1), 0, 1);
+             }),
+             test::contains("deadlock"));
 }

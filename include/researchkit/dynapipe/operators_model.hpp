@@ -10,6 +10,7 @@
 #include "researchkit/core/parallel.hpp"
 #include "researchkit/dynapipe/stage_math.hpp"
 #include "researchkit/dynapipe/transformer_cost.hpp"
+#include "researchkit/nn/operators_activation.hpp"
 
 namespace researchkit::dynapipe {
 
@@ -143,7 +144,7 @@ struct MlpStage {
       for (std::int64_t f = 0; f < b1.extent(0); ++f) {
         Real z = b1(f);
         for (std::int64_t h = 0; h < in.extent(1); ++h) z += in(r, h) * w1(h, f);
-        const Real a = detail::gelu(z);
+        const Real a = nn::gelu(z);
         for (std::int64_t h = 0; h < in.extent(1); ++h) out(r, h) += a * w2(f, h);
       }
     }
@@ -213,7 +214,7 @@ struct MlpStageBackward {
           z += in(r, h) * w1(h, f);
           d_a += upstream(r, h) * w2(f, h);
         }
-        const Real a = detail::gelu(z), d_z = d_a * detail::gelu_slope(z);
+        const Real a = nn::gelu(z), d_z = d_a * nn::gelu_slope(z);
         d_b1(f) += d_z;
         for (std::int64_t h = 0; h < width; ++h) {
           out(r, h) += d_z * w1(h, f);

@@ -35,6 +35,10 @@ struct ModelProfile {
 /// measured.
 ModelProfile load_profile(const std::filesystem::path& json, std::int64_t tp);
 
+/// Writes a profile as load_profile reads it: `<name>.json` and .npy files beside it. Throws Error where
+/// that cannot be done.
+void save_profile(const std::filesystem::path& json, const ModelProfile& profile);
+
 /// What happens to a shape that a text profile holds several times.
 enum class Repeated : std::uint8_t { maximum, median };
 

@@ -39,27 +39,4 @@ void mlp_stage_backward(const Context& ctx, In<double, 2> x, const MlpWeights<do
                         In<double, 2> d_y, Out<double, 2> d_x,
                         const MlpGradients<double>& gradients);
 
-namespace detail {
-
-inline constexpr double kGeluCubic = 0.044715;
-inline constexpr double kSqrtTwoOverPi = 0.79788456080286535588;
-
-/// z/2 (1 + tanh u), u = sqrt(2/pi) (z + 0.044715 z^3).
-template <class Real>
-Real gelu(Real z) {
-  using std::tanh;
-  const Real u = Real(kSqrtTwoOverPi) * (z + Real(kGeluCubic) * (z * z * z));
-  return Real(0.5) * z * (Real(1) + tanh(u));
-}
-
-/// Its derivative.
-template <class Real>
-Real gelu_slope(Real z) {
-  using std::tanh;
-  const Real t = tanh(Real(kSqrtTwoOverPi) * (z + Real(kGeluCubic) * (z * z * z)));
-  return Real(0.5) * (Real(1) + t) + Real(0.5) * z * (Real(1) - t * t) * Real(kSqrtTwoOverPi) *
-                                         (Real(1) + Real(3 * kGeluCubic) * z * z);
-}
-
-}  // namespace detail
 }  // namespace researchkit::dynapipe

@@ -4,3 +4,4 @@
 #include "researchkit/nn/initialize.hpp"
 #include "researchkit/nn/metrics.hpp"
 #include "researchkit/nn/operators.hpp"
+#include "researchkit/nn/transformer.hpp"

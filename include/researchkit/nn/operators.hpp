@@ -2,6 +2,8 @@
 
 // The operators of layers that several papers share.
 #include "researchkit/nn/operators_activation.hpp"
+#include "researchkit/nn/operators_attention.hpp"
+#include "researchkit/nn/operators_embedding.hpp"
 #include "researchkit/nn/operators_linear.hpp"
 #include "researchkit/nn/operators_norm.hpp"
 

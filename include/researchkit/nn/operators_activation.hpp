@@ -17,9 +17,36 @@ enum class Activation : std::uint8_t {
   tanh,        ///< hyperbolic tangent
   sigmoid,     ///< 1 / (1 + exp(-x))
   leaky_relu,  ///< x for x > 0, negative_slope x else
+  gelu,        ///< x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 };
-constexpr std::array<std::string_view, 5> names_of(Activation) {
-  return {"relu", "elu", "tanh", "sigmoid", "leaky_relu"};
+constexpr std::array<std::string_view, 6> names_of(Activation) {
+  return {"relu", "elu", "tanh", "sigmoid", "leaky_relu", "gelu"};
+}
+
+namespace detail {
+
+inline constexpr double kGeluCubic = 0.044715;
+inline constexpr double kSqrtTwoOverPi = 0.79788456080286535588;
+
+}  // namespace detail
+
+/// z/2 (1 + tanh u), u = sqrt(2/pi) (z + 0.044715 z^3): the tanh form of z Phi(z) (Hendrycks and
+/// Gimpel, arXiv 1606.08415).
+template <class Real>
+Real gelu(Real z) {
+  using std::tanh;
+  const Real u = Real(detail::kSqrtTwoOverPi) * (z + Real(detail::kGeluCubic) * (z * z * z));
+  return Real(0.5) * z * (Real(1) + tanh(u));
+}
+
+/// Its derivative.
+template <class Real>
+Real gelu_slope(Real z) {
+  using std::tanh;
+  const Real t = tanh(Real(detail::kSqrtTwoOverPi) * (z + Real(detail::kGeluCubic) * (z * z * z)));
+  return Real(0.5) * (Real(1) + t) + Real(0.5) * z * (Real(1) - t * t) *
+                                         Real(detail::kSqrtTwoOverPi) *
+                                         (Real(1) + Real(3 * detail::kGeluCubic) * z * z);
 }
 
 template <class Real>
@@ -35,6 +62,8 @@ Real activate_one(Activation kind, Real x, Real negative_slope) {
       return tanh(x);
     case Activation::sigmoid:
       return Real(1) / (Real(1) + exp(-x));
+    case Activation::gelu:
+      return gelu(x);
     case Activation::leaky_relu:
       break;
   }
@@ -53,6 +82,8 @@ Real activation_slope(Activation kind, Real x, Real y, Real negative_slope) {
       return Real(1) - y * y;
     case Activation::sigmoid:
       return y * (Real(1) - y);
+    case Activation::gelu:
+      return gelu_slope(x);
     case Activation::leaky_relu:
       break;
   }
@@ -80,7 +111,7 @@ struct Activate {
   }
   Cost cost() const {
     const auto entries = static_cast<double>(x.size());
-    return {4 * entries, 2 * sizeof(Real) * entries, true};
+    return {9 * entries, 2 * sizeof(Real) * entries, true};
   }
   void run(const Context& ctx) const {
     parallel_for(ctx, x.size(), 16384,
@@ -130,7 +161,7 @@ struct ActivateBackward {
   }
   Cost cost() const {
     const auto entries = static_cast<double>(x.size());
-    return {3 * entries, 4 * sizeof(Real) * entries, true};
+    return {19 * entries, 4 * sizeof(Real) * entries, true};
   }
   void run(const Context& ctx) const {
     parallel_for(ctx, x.size(), 16384,

@@ -1,0 +1,138 @@
+// Attention beyond what the conformance suite asks: masks in the corners, padding that is not read.
+#include <cmath>
+#include <limits>
+
+#include "researchkit/core/random.hpp"
+#include "researchkit/nn/initialize.hpp"
+#include "researchkit/nn/operators.hpp"
+#include "support/catch.hpp"
+
+using namespace researchkit;
+
+namespace {
+
+Array<double, 4> normal_numbers(std::array<std::int64_t, 4> extents, std::uint64_t stream) {
+  Array<double, 4> array(extents);
+  nn::normal(std::span(array.data_handle(), static_cast<std::size_t>(array.size())), 1, 5, stream);
+  return array;
+}
+
+/// Softmax written out for one query, in long double.
+std::vector<double> expected(const Array<double, 4>& q, const Array<double, 4>& k,
+                             const Array<double, 4>& v, std::int64_t b, std::int64_t i,
+                             std::int64_t h, std::int64_t seen) {
+  std::vector<double> mean(static_cast<std::size_t>(v.extent(3)));
+  std::vector<long double> weights;
+  long double total = 0;
+  for (std::int64_t j = 0; j < seen; ++j) {
+    long double dot = 0;
+    for (std::int64_t c = 0; c < q.extent(3); ++c) dot += q(b, i, h, c) * k(b, j, h, c);
+    weights.push_back(std::exp(dot / std::sqrt(static_cast<long double>(q.extent(3)))));
+    total += weights.back();
+  }
+  for (std::size_t c = 0; c < mean.size(); ++c) {
+    long double sum = 0;
+    for (std::int64_t j = 0; j < seen; ++j) {
+      sum +=
+          weights[static_cast<std::size_t>(j)] / total * v(b, j, h, static_cast<std::int64_t>(c));
+    }
+    mean[c] = static_cast<double>(sum);
+  }
+  return mean;
+}
+
+}  // namespace
+
+TEST_CASE("attention is the softmax over the keys that a query sees") {
+  const Context ctx;
+  for (const bool causal : {false, true}) {
+    for (const std::int64_t queries : {1, 5, 70, 150}) {
+      const std::int64_t keys = 150;
+      const auto q = normal_numbers({2, queries, 3, 4}, 1), k = normal_numbers({2, keys, 3, 4}, 2);
+      const auto v = normal_numbers({2, keys, 3, 6}, 3);
+      Array<std::int32_t, 1> lengths({2});
+      lengths(0) = 93;
+      lengths(1) = 150;
+      const auto out = nn::attention(
+          ctx, {.query = q, .key = k, .value = v, .lengths = lengths, .causal = causal});
+      for (std::int64_t b = 0; b < 2; ++b) {
+        for (std::int64_t i = 0; i < queries; ++i) {
+          std::int64_t seen = lengths(b);
+          if (causal) seen = std::min(seen, i + 1 + keys - queries);
+          const auto want = expected(q, k, v, b, i, 1, seen);
+          for (std::int64_t c = 0; c < 6; ++c) {
+            REQUIRE(std::fabs(out.y(b, i, 1, c) - want[static_cast<std::size_t>(c)]) < 1e-13);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a query that sees no key gets zeros, and its gradients are zero") {
+  const Context ctx;
+  // Six queries and two keys under a causal mask: the first four see nothing. The second sequence is
+  // empty.
+  const auto q = normal_numbers({2, 6, 1, 4}, 1), k = normal_numbers({2, 2, 1, 4}, 2);
+  const auto v = normal_numbers({2, 2, 1, 3}, 3), d_y = normal_numbers({2, 6, 1, 3}, 4);
+  Array<std::int32_t, 1> lengths({2});
+  lengths(0) = 2;
+  const auto out =
+      nn::attention(ctx, {.query = q, .key = k, .value = v, .lengths = lengths, .causal = true});
+  const auto back = nn::attention_backward(ctx, {.query = q,
+                                                 .key = k,
+                                                 .value = v,
+                                                 .lengths = lengths,
+                                                 .y = out.y,
+                                                 .log_sum = out.log_sum,
+                                                 .d_y = d_y,
+                                                 .causal = true});
+  for (std::int64_t b = 0; b < 2; ++b) {
+    for (std::int64_t i = 0; i < (b == 0 ? 4 : 6); ++i) {
+      CHECK(out.log_sum(b, 0, i) == -std::numeric_limits<double>::infinity());
+      for (std::int64_t c = 0; c < 3; ++c) CHECK(out.y(b, i, 0, c) == 0);
+      for (std::int64_t c = 0; c < 4; ++c) CHECK(back.d_query(b, i, 0, c) == 0);
+    }
+  }
+  CHECK(out.y(0, 4, 0, 1) == v(0, 0, 0, 1));  // one key: all weight on it
+  CHECK(back.d_value(1, 1, 0, 2) == 0);
+}
+
+TEST_CASE("what lies behind a sequence's end is never read") {
+  const Context ctx;
+  const auto q = normal_numbers({1, 9, 2, 4}, 1), d_y = normal_numbers({1, 9, 2, 4}, 4);
+  const auto k = normal_numbers({1, 9, 2, 4}, 2), v = normal_numbers({1, 9, 2, 4}, 3);
+  for (std::int64_t j = 6; j < 9; ++j) {
+    for (std::int64_t c = 0; c < 4; ++c) k(0, j, 1, c) = v(0, j, 1, c) = NAN;
+  }
+  Array<std::int32_t, 1> lengths({1});
+  lengths(0) = 6;
+  const auto out = nn::attention(ctx, {.query = q, .key = k, .value = v, .lengths = lengths});
+  const auto back = nn::attention_backward(ctx, {.query = q,
+                                                 .key = k,
+                                                 .value = v,
+                                                 .lengths = lengths,
+                                                 .y = out.y,
+                                                 .log_sum = out.log_sum,
+                                                 .d_y = d_y});
+  for (std::int64_t i = 0; i < 9; ++i) {
+    for (std::int64_t c = 0; c < 4; ++c) {
+      CHECK(std::isfinite(out.y(0, i, 1, c)));
+      CHECK(std::isfinite(back.d_query(0, i, 1, c)));
+      CHECK((i < 6 ? std::isfinite(back.d_key(0, i, 1, c)) : back.d_key(0, i, 1, c) == 0));
+    }
+  }
+}
+
+TEST_CASE("scores of a thousand do not overflow") {
+  const Context ctx;
+  Array<float, 4> q({1, 1, 1, 1}), k({1, 2, 1, 1}), v({1, 2, 1, 1});
+  q(0, 0, 0, 0) = 1;
+  k(0, 0, 0, 0) = 1000;
+  k(0, 1, 0, 0) = -1000;
+  v(0, 0, 0, 0) = 3;
+  v(0, 1, 0, 0) = 5;
+  const auto out = nn::attention(ctx, {.query = q, .key = k, .value = v, .scale = 1.0});
+  CHECK(out.y(0, 0, 0, 0) == 3);
+  CHECK(out.log_sum(0, 0, 0) == 1000);
+}
