@@ -224,6 +224,24 @@ TEST_CASE("launches that no device takes are refused") {
   CHECK_FALSE(verdict({.blocks = 0}, nothing).empty());
 }
 
+TEST_CASE("what leans on the order of threads in device memory differs from launch to launch") {
+  const auto run = [](bool has_barrier) {
+    std::vector<int> written(64, 0), read(64, 0);
+    const Global<int> shared{written.data(), 64}, out{read.data(), 64};
+    const auto kernel = [&] {
+      shared[thread_index()] = 1;
+      if (has_barrier) block_barrier();
+      out[thread_index()] = shared[(thread_index() + 1) % 64];
+    };
+    CHECK(verdict({.block_threads = 64}, kernel).empty());
+    return std::accumulate(read.begin(), read.end(), 0);
+  };
+  const int once = run(false), again = run(false);
+  CHECK(once != again);
+  CHECK(run(true) == 64);
+  CHECK(run(true) == 64);
+}
+
 TEST_CASE("a grid can run again after a kernel broke a rule") {
   CHECK_FALSE(verdict(kTwoWarps, [] {
                 if (lane() == 0) warp_max(1U);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <exception>
 #include <memory>
 #include <string>
@@ -69,7 +70,7 @@ struct Word {
 class Cluster {
  public:
   void run(std::string_view kernel, const GridShape& shape, std::int64_t first_block,
-           const std::function<void()>& body);
+           bool backwards, const std::function<void()>& body);
 
   std::byte* access(int block, std::size_t offset, std::size_t size, Access access,
                     const Site& site);
@@ -122,7 +123,7 @@ thread_local Cluster* running = nullptr;
 }  // namespace
 
 void Cluster::run(std::string_view kernel, const GridShape& shape, std::int64_t first_block,
-                  const std::function<void()>& body) {
+                  bool backwards, const std::function<void()>& body) {
   kernel_ = kernel;
   shape_ = shape;
   body_ = &body;
@@ -159,7 +160,7 @@ void Cluster::run(std::string_view kernel, const GridShape& shape, std::int64_t 
   }
   running = this;
   // Every other round goes backwards: code that leans on the order of threads is found out.
-  for (bool backwards = false;; backwards = !backwards) {
+  for (;; backwards = !backwards) {
     bool ran = false;
     for (std::size_t i = 0; i < count && !failure_; ++i) {
       Thread& thread = *threads_[backwards ? count - 1 - i : i];
@@ -359,9 +360,11 @@ void run_grid(std::string_view kernel, const GridShape& shape, int workers,
   // Emulated threads are many; their stacks are kept by the worker that runs them.
   const Context ctx({.threads = workers});
   const std::int64_t clusters = shape.blocks / shape.cluster_blocks;
+  static std::atomic<std::int64_t> launches{0};
+  const std::int64_t launch = launches++;
   parallel_blocks(ctx, clusters, [&](std::int64_t cluster) {
     thread_local Cluster here;
-    here.run(kernel, shape, cluster * shape.cluster_blocks, body);
+    here.run(kernel, shape, cluster * shape.cluster_blocks, (launch + cluster) % 2 != 0, body);
   });
 }
 
