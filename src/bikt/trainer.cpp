@@ -13,6 +13,10 @@ namespace {
 constexpr double kPoor = 0.08;    // how far behind a teacher may be before `automatic` acts
 constexpr double kLowered = 0.1;  // its settings then
 
+// Below it nothing is transferred. Small weights would not do: once the labels are learned, Adam scales
+// up whatever gradient is left.
+constexpr double kLeastTrust = 0.2;
+
 void check(const TrainingOptions& o, const graph::NodeDataset& data, const graph::Split& split) {
   const auto refuse = [](const char* wanted) {
     throw Error(std::string("bikt::Trainer: ") + wanted + " wanted");
@@ -58,7 +62,10 @@ Trainer::State::State(Context c, std::shared_ptr<const DerivableHost<float>> h, 
   train_mask = Tensor::from(std::span<const std::uint8_t>(mask_of(split, graph::Role::train)), {n});
   validation_mask = mask_of(split, graph::Role::validation);
   test_mask = mask_of(split, graph::Role::test);
-  if (options.transfer.by_homophily) trust = labelled_homophily(data, split);
+  if (options.transfer.by_homophily) {
+    const double homophily = labelled_homophily(data, split);
+    trust = homophily < kLeastTrust ? 0 : homophily;
+  }
   begin_stage(0);
 }
 

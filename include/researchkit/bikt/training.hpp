@@ -57,8 +57,8 @@ struct TransferOptions {
   /// host's: mu and alpha_host are at most 0.1.
   bool automatic = false;
   /// All terms but the host's cross entropy are multiplied by how much more often than by chance labelled
-  /// neighbours share a class, see labelled_homophily: where neighbours differ, what holds without the
-  /// graph is no lesson for the host.
+  /// neighbours share a class, see labelled_homophily; by 0 if that is below 0.2. Where neighbours differ,
+  /// what holds without the graph is no lesson for the host.
   bool by_homophily = false;
 };
 
