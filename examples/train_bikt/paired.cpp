@@ -57,6 +57,7 @@ Pair train_pair(const rk::Context& ctx, const Task& task, const Method& plain, c
 rk::nn::Summary percent(const std::vector<Pair>& pairs,
                         const std::function<double(const Pair&)>& of) {
   std::vector<double> values;
+  values.reserve(pairs.size());
   for (const Pair& pair : pairs) values.push_back(100 * of(pair));
   return rk::nn::summarize(values);
 }

@@ -298,6 +298,8 @@ int main(int argc, char** argv) {
   app.add_option("--warmup", t.warmup, "epochs without transfer");
   app.add_option("--ramp", t.ramp, "epochs until it has its full weight");
   app.add_flag("--auto", t.automatic, "a poor derived model is heard less");
+  app.add_flag("--by-homophily", t.by_homophily,
+               "transfer only as far as labelled neighbours agree");
   app.add_option("--hidden", m.host.hidden, "hidden units");
   app.add_option("--layers", m.host.layers, "of gcnii and fagcn");
   app.add_option("--dropout", m.training.dropout, "of features and hidden units");

@@ -13,6 +13,10 @@ namespace {
 constexpr double kPoor = 0.08;    // how far behind a teacher may be before `automatic` acts
 constexpr double kLowered = 0.1;  // its settings then
 
+// Below it nothing is transferred. Small weights would not do: once the labels are learned, Adam scales
+// up whatever gradient is left.
+constexpr double kLeastTrust = 0.2;
+
 void check(const TrainingOptions& o, const graph::NodeDataset& data, const graph::Split& split) {
   const auto refuse = [](const char* wanted) {
     throw Error(std::string("bikt::Trainer: ") + wanted + " wanted");
@@ -58,6 +62,10 @@ Trainer::State::State(Context c, std::shared_ptr<const DerivableHost<float>> h, 
   train_mask = Tensor::from(std::span<const std::uint8_t>(mask_of(split, graph::Role::train)), {n});
   validation_mask = mask_of(split, graph::Role::validation);
   test_mask = mask_of(split, graph::Role::test);
+  if (options.transfer.by_homophily) {
+    const double homophily = labelled_homophily(data, split);
+    trust = homophily < kLeastTrust ? 0 : homophily;
+  }
   begin_stage(0);
 }
 
@@ -79,7 +87,8 @@ StepWeights Trainer::State::weights_now() const {
       epoch < t.warmup
           ? 0
           : std::min(1.0, static_cast<double>(epoch - t.warmup + 1) / static_cast<double>(t.ramp));
-  StepWeights w{1, t.mu, ramp * t.alpha_derived, ramp * t.alpha_host, ramp * t.nu, ramp * t.nu};
+  const double r = trust * ramp;
+  StepWeights w{1, trust * t.mu, r * t.alpha_derived, r * t.alpha_host, r * t.nu, r * t.nu};
   if (options.schedule == Schedule::host_to_derived) w.to_host = 0;
   if (options.schedule == Schedule::derived_to_host) w.to_derived = 0;
   if (options.schedule == Schedule::alternating) {

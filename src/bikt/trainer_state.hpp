@@ -31,6 +31,7 @@ struct Trainer::State {
 
   std::unique_ptr<autograd::Adam> adam;
   std::optional<autograd::PatienceStop> stop;
+  double trust = 1;                         // factor of all terms of transfer
   std::int64_t stage = 0, stage_begin = 0;  // of two_stage
   bool ended = false;
   float best_loss = 0;

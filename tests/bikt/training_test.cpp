@@ -236,6 +236,21 @@ TEST_CASE("a poor derived model is heard less, if that is wished") {
   CHECK_FALSE(train(ctx, clear.host(), clear.graph, clear.data, clear.split, options).lowered);
 }
 
+TEST_CASE("transfer by homophily is nearly plain training where neighbours differ") {
+  const Context ctx({.threads = 1});
+  const Task like(600, 0.7, 20), unlike(600, -0.7, 20);
+  graph::Split half = graph::balanced_split(unlike.data.labels, 2, 0.5, 0.2, 1);
+  CHECK(labelled_homophily(like.data, like.split) > 0.5);
+  CHECK(labelled_homophily(unlike.data, half) == 0);
+  TrainingOptions options{.epochs = 30};
+  options.transfer.warmup = 5;
+  options.transfer.by_homophily = true;
+  const auto with = train(ctx, unlike.host(), unlike.graph, unlike.data, half, options);
+  options.schedule = Schedule::plain;
+  const auto plain = train(ctx, unlike.host(), unlike.graph, unlike.data, half, options);
+  CHECK(with.losses == plain.losses);
+}
+
 TEST_CASE("a gate of the caller's own is asked once teaching begins") {
   const Context ctx({.threads = 1});
   const Task task(60);

@@ -56,6 +56,10 @@ struct TransferOptions {
   /// After the warm-up, if the derived model's validation accuracy is more than 8 points below the
   /// host's: mu and alpha_host are at most 0.1.
   bool automatic = false;
+  /// All terms but the host's cross entropy are multiplied by how much more often than by chance labelled
+  /// neighbours share a class, see labelled_homophily; by 0 if that is below 0.2. Where neighbours differ,
+  /// what holds without the graph is no lesson for the host.
+  bool by_homophily = false;
 };
 
 struct TrainingOptions {
@@ -134,6 +138,11 @@ TrainingResult train(const Context& ctx, const std::shared_ptr<const DerivableHo
                      const HostGraph<float>& graph, const graph::NodeDataset& data,
                      const graph::Split& split, const TrainingOptions& options,
                      const EpochCallback& callback = {});
+
+/// How much more often than by chance the ends of an edge between training nodes share a class: (h - c) / (1 - c)
+/// within [0, 1], h the fraction of such edges and c that of pairs of training nodes. Ten edges of one
+/// class are added, so that hardly any labelled edges speak for homophily.
+double labelled_homophily(const graph::NodeDataset& data, const graph::Split& split);
 
 /// The distance of the representations of both branches as a classifier sees it: 2 (1 - 2 err) of a
 /// logistic regression that tells host from derived, 5-fold, both rows of a node in one fold. 0: it
