@@ -79,6 +79,8 @@ if(RESEARCHKIT_MPI)
       --max-seqlen 128 --recompute full --iterations 2)
     set_tests_properties("mpi: two replicas of two stages have the gradients of one process"
       PROPERTIES PASS_REGULAR_EXPRESSION "largest relative difference to one process: 0\n")
+    researchkit_mpi_test("a rank killed while it trains ends all others, in its name"
+      ${tests}/mpi/kill_rank.sh ${MPIEXEC_EXECUTABLE} $<TARGET_FILE:run_pipeline>)
     researchkit_mpi_test("a pipeline that loses a rank ends in its name"
       ${tests}/mpi/lose_rank.sh ${MPIEXEC_EXECUTABLE} $<TARGET_FILE:run_pipeline> --mpi --stages 4
         --samples 32 --hidden 16 --ffn 32 --seconds 3 --lose 2)

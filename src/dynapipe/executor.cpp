@@ -279,6 +279,7 @@ StageRun run_pipeline(const Context& ctx, Communicator& ranks, std::span<const S
     Executor executor(ctx, ranks, plans[static_cast<std::size_t>(replica)],
                       static_cast<std::size_t>(number), stage, options);
     StageRun run = executor.run();
+    if (plans.size() == 1) return run;
     // A replica without micro-batches still takes part.
     const auto replicas = ranks.split(number, replica);
     for (auto& [name, gradient] : run.gradient) {

@@ -23,12 +23,12 @@ constexpr std::chrono::duration<double> kPatience{1};  // for an answer
 std::array<std::array<char, 400>, 2> waiting_texts;
 std::atomic<int> shown_text{-1};
 
-void show_wait(int rank, const Waiting& waiting) {
+void show_wait(int rank, const std::string& peer, const std::string& what) {
   const int next = shown_text.load() == 0 ? 1 : 0;
   auto& text = waiting_texts[static_cast<std::size_t>(next)];
   const auto end = fmt::format_to_n(text.data(), text.size() - 1,
-                                    "rank {}: ended from outside while it waited for rank {}: {}\n",
-                                    rank, waiting.peer, waiting.what);
+                                    "rank {}: ended from outside while it waited for {}: {}\n",
+                                    rank, peer, what);
   *end.out = '\0';
   shown_text.store(next);
 }
@@ -39,13 +39,24 @@ int world_rank() {
   return rank;
 }
 
-void on_termination(int signal) {
+volatile std::sig_atomic_t terminating = 0;
+
+/// Writes what is waited for and ends the process. Safe in a handler.
+void tell_and_end() {
   if (const int shown = shown_text.load(); shown >= 0) {
     const char* text = waiting_texts[static_cast<std::size_t>(shown)].data();
     [[maybe_unused]] const auto written = write(STDERR_FILENO, text, std::strlen(text));
   }
-  std::signal(signal, SIG_DFL);
-  std::raise(signal);
+  std::signal(SIGTERM, SIG_DFL);
+  std::raise(SIGTERM);
+}
+
+/// A process that waits for nobody gets a second to come to where it does: that tells more than its end
+/// in the middle of its work. mpirun may send the signal several times.
+void on_termination(int /*signal*/) {
+  if (shown_text.load() >= 0) return tell_and_end();
+  if (terminating == 0) alarm(1);
+  terminating = 1;
 }
 
 }  // namespace
@@ -87,11 +98,12 @@ MPI_Status MpiWaits::wait(MPI_Request& request, int peer, const std::string& wha
   for (int done = 0, round = 0;; ++round) {
     check_mpi(MPI_Test(&request, &done, &status), rank_, what);
     if (done != 0) return status;
-    if (round < kEagerRounds) continue;
+    if (round < kEagerRounds && terminating == 0) continue;
     if (!now_) {
       now_ = {peer, what};
-      show_wait(rank_, *now_);
+      show_wait(rank_, fmt::format("rank {}", peer), what);
     }
+    if (terminating != 0) tell_and_end();
     answer_questions();
     if (std::chrono::steady_clock::now() - begin > limit_) {
       throw Error(explain_wait(rank_, limit_.count(), [&](int rank) { return ask(rank); }));
@@ -145,8 +157,8 @@ std::optional<Waiting> MpiWaits::ask(int other) {
   return std::nullopt;
 }
 
-MpiDeadline::MpiDeadline(std::string what, double seconds)
-    : thread_([this, what = std::move(what), seconds, rank = world_rank()] {
+MpiDeadline::MpiDeadline(const std::string& what, double seconds)
+    : thread_([this, what, seconds, rank = world_rank()] {
         std::unique_lock lock(mutex_);
         const std::chrono::duration<double> limit(seconds);
         if (changed_.wait_for(lock, limit, [&] { return done_; })) return;
@@ -154,8 +166,12 @@ MpiDeadline::MpiDeadline(std::string what, double seconds)
                    rank, what, seconds);
         std::fflush(stderr);
         std::_Exit(1);
-      }) {}
+      }) {
+  show_wait(world_rank(), "all ranks", what);
+  if (terminating != 0) tell_and_end();
+}
 MpiDeadline::~MpiDeadline() {
+  shown_text.store(-1);
   {
     const std::lock_guard lock(mutex_);
     done_ = true;

@@ -52,7 +52,7 @@ class MpiWaits {
 /// Ends the process, with words, if it lives longer than the limit: for calls of MPI that block.
 class MpiDeadline {
  public:
-  MpiDeadline(std::string what, double seconds);
+  MpiDeadline(const std::string& what, double seconds);
   ~MpiDeadline();
   MpiDeadline(const MpiDeadline&) = delete;
   MpiDeadline& operator=(const MpiDeadline&) = delete;

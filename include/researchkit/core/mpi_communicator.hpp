@@ -14,7 +14,7 @@ namespace researchkit {
 ///
 /// While a rank waits it tells others, when asked, for whom: a rank whose time is up follows that
 /// chain and names the rank at its end. A process that mpirun ends (because another died) says what it
-/// waited for: it has a handler of SIGTERM unless the program has set one.
+/// waited for, or comes to within a second: it has a handler of SIGTERM unless the program has set one.
 class MpiSession {
  public:
   MpiSession(int& argc, char**& argv);
