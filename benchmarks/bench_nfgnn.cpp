@@ -176,7 +176,7 @@ int serve(const std::string& dataset, const std::string& name, int threads) {
 void run_case(benchmark::State& state, const std::string& dataset, const std::string& name,
               int threads) {
   const Case measured = make_case(dataset, name, threads);
-  for (auto _ : state) measured.call();
+  while (state.KeepRunning()) measured.call();
   if (measured.flops > 0) {
     const double peak = machine_peak(threads).gemm_f32_flops_per_s;
     const double done = measured.flops * static_cast<double>(state.iterations());

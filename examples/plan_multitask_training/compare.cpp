@@ -13,7 +13,7 @@ using dynapipe::Recompute;
 using dynapipe::SampleLength;
 
 /// A uniform plan is known before the training; its memory may be closer to the device's.
-constexpr double kUniformSlack_mb = 3000;
+constexpr double kUniformSlackMb = 3000;
 
 std::string words(const Division& division, const std::string& more) {
   return fmt::format("tp {} pp {}{}{}", division.tp, division.pp, more.empty() ? "" : ", ", more);
@@ -27,7 +27,7 @@ std::optional<Score> packing(const rk::Context& ctx, const Setting& setting,
                              const MiniBatches& batches, std::int64_t max_seqlen,
                              const Division& division, std::int64_t mbs, Recompute recompute) {
   dynapipe::Cluster cluster = setting.cluster(division.tp, division.pp);
-  cluster.device_memory_mb += kUniformSlack_mb;
+  cluster.device_memory_mb += kUniformSlackMb;
   auto result =
       score("packing", words(division, fmt::format("mbs {}, {}", mbs, rk::name_of(recompute))),
             batches, [&](const std::vector<SampleLength>& samples) {
@@ -170,7 +170,7 @@ std::optional<Score> artifact_packing(const rk::Context& ctx, const Setting& set
       {encdec, 4096, {8, 1}, 1, Recompute::full}};
   for (const Configuration& c : kFound) {
     const bool same = c.kind == setting.kind && c.length == max_seqlen && setting.gpus == 8;
-    if (!same || setting.profiles.count(c.division.tp) == 0) continue;
+    if (!same || !setting.profiles.contains(c.division.tp)) continue;
     auto result = packing(ctx, setting, batches, max_seqlen, c.division, c.mbs, c.recompute);
     if (result) result->method = "packing, artifact's";
     return result;
@@ -193,6 +193,7 @@ std::vector<Score> other_baselines(const rk::Context& ctx, const Setting& settin
                         const auto order =
                             dynapipe::order_samples(samples, {setting.options.order, rounding, 16});
                         std::vector<SampleLength> ordered;
+                        ordered.reserve(order.size());
                         for (const std::int32_t i : order) {
                           ordered.push_back(samples[static_cast<std::size_t>(i)]);
                         }

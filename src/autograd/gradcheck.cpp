@@ -12,6 +12,7 @@ namespace {
 
 std::vector<Variable> variables(const std::vector<Tensor>& tensors, bool trained) {
   std::vector<Variable> result;
+  result.reserve(tensors.size());
   for (const Tensor& tensor : tensors) result.emplace_back(tensor, trained);
   return result;
 }

@@ -80,12 +80,12 @@ Tape::Outputs Tape::apply(std::string_view name, const Inputs& inputs, Attribute
     output.slot_->is_leaf = false;
     outputs.emplace(key, std::move(output));
   }
-  if (wants_gradient) record_call(op, *backward, inputs, std::move(attributes), outputs);
+  if (wants_gradient) record_call(op, *backward, inputs, attributes, outputs);
   return outputs;
 }
 
 void Tape::record_call(const Operator& op, const Operator& backward, const Inputs& inputs,
-                       AttributeMap attributes, const Outputs& outputs) {
+                       const AttributeMap& attributes, const Outputs& outputs) {
   Record record{.forward = &op, .backward = &backward};
   const auto save_if_taken = [&](const std::string& name, const Variable& variable) {
     const ArgumentSpec* spec = backward.schema().find(name);
@@ -106,10 +106,10 @@ void Tape::record_call(const Operator& op, const Operator& backward, const Input
     record.outputs.push_back(
         {name, variable.slot_, variable.value().dtype(), variable.value().shape()});
   }
-  for (auto& [name, value] : attributes) {
+  for (const auto& [name, value] : attributes) {
     const ArgumentSpec* spec = backward.schema().find(name);
     if (spec != nullptr && spec->kind == ArgumentKind::attribute) {
-      record.attributes.emplace(name, std::move(value));
+      record.attributes.emplace(name, value);
     }
   }
   records_.push_back(std::move(record));

@@ -154,6 +154,7 @@ void run_ranks(int ranks, const std::function<void(Communicator&)>& body, double
   std::vector<int> all(static_cast<std::size_t>(ranks));
   std::iota(all.begin(), all.end(), 0);
   std::vector<std::jthread> threads;
+  threads.reserve(static_cast<std::size_t>(ranks));
   for (int r = 0; r < ranks; ++r) {
     threads.emplace_back([&, r] {
       ThreadCommunicator communicator(exchange, 0, r, all);

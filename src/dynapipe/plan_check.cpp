@@ -37,8 +37,8 @@ std::optional<std::string> find_buffer_fault(const std::vector<Instruction>& pro
     if (step.op == Opcode::recv_grad_finish && receiving.erase(key(1)) == 0) {
       return fault("nothing was received");
     }
-    if (step.op == Opcode::forward && receiving.count(key(0)) != 0) return fault("not waited for");
-    if (step.op == Opcode::backward && receiving.count(key(1)) != 0) return fault("not waited for");
+    if (step.op == Opcode::forward && receiving.contains(key(0))) return fault("not waited for");
+    if (step.op == Opcode::backward && receiving.contains(key(1))) return fault("not waited for");
   }
   for (std::size_t slot = 0; slot < live.size(); ++slot) {
     if (live[slot] != 0) return fmt::format("slot {} is never freed", slot);

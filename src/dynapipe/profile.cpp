@@ -38,7 +38,7 @@ Tensor read_table(const fs::path& file, const Shape& shape) {
 
 std::vector<std::int32_t> read_grid(const nlohmann::json& meta, const char* name,
                                     const fs::path& file) {
-  const auto grid = meta.at(name).get<std::vector<std::int32_t>>();
+  auto grid = meta.at(name).get<std::vector<std::int32_t>>();
   const bool ascends =
       std::adjacent_find(grid.begin(), grid.end(), std::greater_equal<>()) == grid.end();
   if (grid.empty() || grid.front() < 1 || !ascends) {

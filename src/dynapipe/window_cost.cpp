@@ -23,9 +23,10 @@ struct Parts {
 WindowCost combine(const Parts& parts, const StageShape& stage) {
   const bool one_kind = stage.chunks == 1;
   const auto layers = static_cast<double>(stage.layers);
-  const double time =
-      one_kind ? std::max(parts.encoder_time, parts.decoder_time)
-               : (parts.encoder_time + parts.decoder_time) * static_cast<double>(stage.chunks / 2);
+  const std::int64_t pairs = stage.chunks / 2;  // chunks of both kinds, as chunks is 1 or even
+  const double time = one_kind
+                          ? std::max(parts.encoder_time, parts.decoder_time)
+                          : (parts.encoder_time + parts.decoder_time) * static_cast<double>(pairs);
   const double stored = one_kind ? std::max(parts.encoder_stored, parts.decoder_stored)
                                  : (parts.encoder_stored + parts.decoder_stored) *
                                        static_cast<double>(stage.chunks) / 2;

@@ -105,7 +105,7 @@ NodeDataset csbm(const Context& ctx, const CsbmOptions& o) {
   data.adjacency = undirected(ctx, from, to, o.nodes);
 
   CsrArrays<float> features;
-  std::uint64_t draw = static_cast<std::uint64_t>(o.features);
+  auto draw = static_cast<std::uint64_t>(o.features);
   for (std::int64_t i = 0; i < o.nodes; ++i) {
     const double side = i < half ? 1 : -1;
     for (std::int64_t c = 0; c < o.features; ++c) {

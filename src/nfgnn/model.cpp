@@ -348,7 +348,7 @@ float NfgnnModel::loss_and_gradients(const Context& ctx, std::span<const std::in
   }
   s.forward(ctx, std::max<std::int64_t>(step, 0));
   const In<float, 2> logits = std::as_const(s.compact).view<float, 2>();
-  const float loss = graph::kernels::log_softmax_nll<float, std::int32_t>(
+  const auto loss = graph::kernels::log_softmax_nll<float, std::int32_t>(
       ctx, logits, labels.data(), mask.data(), graph::Reduction::mean);
   graph::kernels::log_softmax_nll_backward<float, std::int32_t>(
       ctx, logits, labels.data(), mask.data(), graph::Reduction::mean, 1.f,
@@ -379,9 +379,10 @@ std::size_t NfgnnModel::buffer_bytes() const {
   const State& s = *state_;
   std::size_t bytes = (s.dropped.size() + s.dropped_t.size()) * sizeof(float);
   for (const Tensor* tensor : {&s.hidden, &s.hidden_dropped, &s.d_hidden, &s.eta, &s.sum, &s.d_sum,
-                               &s.compact, &s.labels_loss, &s.recursion[0], &s.recursion[1]}) {
+                               &s.compact, &s.labels_loss}) {
     bytes += tensor->bytes();
   }
+  for (const Tensor& buffer : s.recursion) bytes += buffer.bytes();
   for (const Tensor& order : s.orders) bytes += 2 * order.bytes();
   return bytes;
 }

@@ -130,7 +130,7 @@ class Tape {
   };
   Tensor counted(Tensor tensor) const;
   void record_call(const Operator& op, const Operator& backward, const Inputs& inputs,
-                   AttributeMap attributes, const Outputs& outputs);
+                   const AttributeMap& attributes, const Outputs& outputs);
   void backward_of(Record& record);
   void backward_of_function(Record& record);
   void accumulate(detail::Slot& slot, const Tensor& gradient) const;

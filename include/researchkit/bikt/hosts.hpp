@@ -214,7 +214,7 @@ class HostForward {
 
   Dense<Real> gat_layer(const Dense<Real>& x, std::string_view w, std::string_view as,
                         std::string_view ad) const {
-    const auto h = times(x, weight(w));
+    auto h = times(x, weight(w));
     if (backend_.derived) return h;
     const In<Real, 2> source = weight(as), target = weight(ad);
     const std::int64_t heads = source.extent(0), d = source.extent(1);

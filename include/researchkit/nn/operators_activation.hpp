@@ -55,7 +55,7 @@ Real activate_one(Activation kind, Real x, Real negative_slope) {
   using std::tanh;
   switch (kind) {
     case Activation::relu:
-      return x > Real(0) ? x : x != x ? x : Real(0);
+      return x <= Real(0) ? Real(0) : x;  // NaN stays
     case Activation::elu:
       return x > Real(0) ? x : exp(x) - Real(1);
     case Activation::tanh:
