@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/core/find_outside.hpp"
 #include "kernels/cuda/fusefps/fusefps.hpp"
+#include "kernels/cuda/graph/graph.hpp"
 #include "researchkit/core/cuda/device.cuh"
 
 namespace researchkit::RESEARCHKIT_DEVICE {
@@ -11,6 +12,7 @@ DeviceKernels all_kernels() {
   DeviceKernels kernels;
   kernels.find_outside = &find_outside;
   fusefps::RESEARCHKIT_DEVICE::register_kernels(kernels);
+  graph::RESEARCHKIT_DEVICE::register_kernels(kernels);
   return kernels;
 }
 
