@@ -4,6 +4,8 @@
 #include "kernels/cuda/core/find_outside.hpp"
 #include "kernels/cuda/fusefps/fusefps.hpp"
 #include "kernels/cuda/graph/graph.hpp"
+#include "kernels/cuda/nfgnn/nfgnn.hpp"
+#include "kernels/cuda/nn/nn.hpp"
 #include "researchkit/core/cuda/device.cuh"
 
 namespace researchkit::RESEARCHKIT_DEVICE {
@@ -13,6 +15,8 @@ DeviceKernels all_kernels() {
   kernels.find_outside = &find_outside;
   fusefps::RESEARCHKIT_DEVICE::register_kernels(kernels);
   graph::RESEARCHKIT_DEVICE::register_kernels(kernels);
+  nfgnn::RESEARCHKIT_DEVICE::register_kernels(kernels);
+  nn::RESEARCHKIT_DEVICE::register_kernels(kernels);
   return kernels;
 }
 
