@@ -66,7 +66,8 @@ void attend(RESEARCHKIT_SHARED_ARGUMENT Attention<Real, Index> call, Global<Real
         for (int from = 0; from < count; ++from) {
           const Real factor = shuffle(weight, from);
           const std::int64_t j = shuffle(source, from);
-          if (c < d) weighted = add_rn(weighted, mul_rn(factor, call.h[(j * heads + head) * d + c]));
+          if (c < d)
+            weighted = add_rn(weighted, mul_rn(factor, call.h[(j * heads + head) * d + c]));
         }
       }
       if (c < d) y[at * d + c] = weighted;
@@ -181,7 +182,8 @@ void run_attention(const Context& ctx, const EdgeSoftmaxAggregate<Real, Index>& 
 }
 
 template <class Real, class Index>
-void run_attention_backward(const Context& ctx, const EdgeSoftmaxAggregateBackward<Real, Index>& op) {
+void run_attention_backward(const Context& ctx,
+                            const EdgeSoftmaxAggregateBackward<Real, Index>& op) {
   require_csr(ctx, op.name, op.indptr, op.indices.extent(0));
   const Device device = op.d_h.device();
   const auto call = attention_of<Real, Index>(op);

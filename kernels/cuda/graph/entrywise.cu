@@ -35,8 +35,8 @@ void drop_entries(const Context& ctx, Device device, const DropoutKey& key, Glob
                   Global<Real> y, Global<std::uint8_t> mask) {
   if (y.size == 0) return;
   launch(ctx, device, "dropout", drop<Real>, for_entries((y.size + 3) / 4),
-         Philox(key.seed, key.stream), dropout_threshold(key.p),
-         static_cast<Real>(1 / (1 - key.p)), x, y, mask);
+         Philox(key.seed, key.stream), dropout_threshold(key.p), static_cast<Real>(1 / (1 - key.p)),
+         x, y, mask);
 }
 
 template <class Real>

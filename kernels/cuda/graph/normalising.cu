@@ -19,8 +19,8 @@ void divide_rows(Global<const Index> indptr, Global<const Real> values, double c
   const std::int64_t warps = grid_threads() / kWarp;
   for (std::int64_t row = grid_thread() / kWarp; row < indptr.size - 1; row += warps) {
     const std::int64_t begin = indptr[row], end = indptr[row + 1];
-    const double sum = ordered_sum(
-        0.0, begin, end, [&](std::int64_t e) { return static_cast<double>(values[e]); });
+    const double sum = ordered_sum(0.0, begin, end,
+                                   [&](std::int64_t e) { return static_cast<double>(values[e]); });
     const double divisor = sum < clamp_min ? clamp_min : sum;
     for (std::int64_t e = begin + lane(); e < end; e += kWarp) {
       out[e] = static_cast<Real>(div_rn(static_cast<double>(values[e]), divisor));
@@ -66,9 +66,9 @@ RESEARCHKIT_KERNEL(256)
 void find_factors(RESEARCHKIT_SHARED_ARGUMENT Normalizing<Real, Index> norm) {
   const std::int64_t warps = grid_threads() / kWarp;
   for (std::int64_t row = grid_thread() / kWarp; row < norm.a.rows; row += warps) {
-    const double degree = ordered_sum(
-        0.0, norm.a.indptr[row], norm.a.indptr[row + 1],
-        [&](std::int64_t e) { return norm.is_kept(e) ? norm.weight(e) : 0.0; });
+    const double degree =
+        ordered_sum(0.0, norm.a.indptr[row], norm.a.indptr[row + 1],
+                    [&](std::int64_t e) { return norm.is_kept(e) ? norm.weight(e) : 0.0; });
     const double sum = add_rn(degree, norm.self_loop);
     if (lane() != 0) continue;
     const double divisor = norm.mode == Normalization::rw ? sum : sqrt_rn(sum);

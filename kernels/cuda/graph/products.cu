@@ -130,9 +130,8 @@ void spmm(const Context& ctx, Device device, const DeviceCsr<Real, Index>& a,
   launch(ctx, device, "spmm", kernel, grid, a, product, lanes);
 }
 
-#define RESEARCHKIT_INSTANTIATE(Real, Index)                                \
-  template void spmm(const Context&, Device, const DeviceCsr<Real, Index>&, \
-                     const Product<Real>&)
+#define RESEARCHKIT_INSTANTIATE(Real, Index) \
+  template void spmm(const Context&, Device, const DeviceCsr<Real, Index>&, const Product<Real>&)
 RESEARCHKIT_INSTANTIATE(float, std::int32_t);
 RESEARCHKIT_INSTANTIATE(float, std::int64_t);
 RESEARCHKIT_INSTANTIATE(double, std::int32_t);

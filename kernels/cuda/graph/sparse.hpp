@@ -55,8 +55,7 @@ struct DeviceTranspose {
 
 /// Transposes by a stable counting sort (kernels/cuda/core/group_by_row.cu).
 template <class Real, class Index>
-DeviceTranspose<Real> transpose(const Context& ctx, Device device,
-                                const DeviceCsr<Real, Index>& a);
+DeviceTranspose<Real> transpose(const Context& ctx, Device device, const DeviceCsr<Real, Index>& a);
 
 /// What a product computes: y = alpha A x + beta z - subtract, row-major with d columns. Without
 /// `subtract` nothing is subtracted, with beta = 0 `z` is not read. y may be z or `subtract`.

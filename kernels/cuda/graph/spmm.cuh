@@ -4,7 +4,7 @@
 // the CPU; what is parallel is rows, columns and the loading of what comes next.
 //
 // Up to kLongRow entries a row has 1 to 32 lanes of a warp, one for each column and up to
-// kColumns of them each, and loads kDepth entries at a time. A longer row is worked on by its whole
+// kColumns of them each, and four or eight entries on their way. A longer row is worked on by its whole
 // block: all threads form products of a tile in shared memory while one thread for each column adds
 // up the tile before. Per entry 8 bytes of CSR and a row of x; bound by latency below some 16
 // columns, else by bandwidth (of the second-level cache, where x fits it).
@@ -37,43 +37,45 @@ RESEARCHKIT_DEVICE_FUNCTION Real value_of(const DeviceCsr<Real, Index>& a, std::
 }
 
 /// Calls store(row, column, sum) for the short one of rows first_row, first_row + 1, ... that the
-/// thread's lanes belong to.
+/// thread's lanes belong to. The structure of the next entries is fetched while the rows of x of
+/// these are on their way; entries behind the end add 0, which changes no sum.
 template <int kColumns, class Real, class Index, class Store>
 RESEARCHKIT_DEVICE_FUNCTION void sum_short_rows(const DeviceCsr<Real, Index>& a,
                                                 Global<const Real> x, std::int64_t d, int lanes,
                                                 std::int64_t first_row, const Store& store) {
-  constexpr int kDepth = 4;
+  constexpr int kDepth = kColumns == 1 ? 8 : 4;
   const std::int64_t row = first_row + thread_index() / lanes;
   if (row >= a.rows) return;
   const std::int64_t begin = a.indptr[row], end = a.indptr[row + 1];
   if (end - begin > kLongRow) return;
   for (std::int64_t base = thread_index() % lanes; base < d; base += lanes * kColumns) {
     Real sums[kColumns] = {};
-    std::int64_t e = begin;
-    for (; e + kDepth <= end; e += kDepth) {
+    Index columns[kDepth];
+    Real values[kDepth];
+    const auto fetch = [&](std::int64_t e) {
+      RESEARCHKIT_UNROLL
+      for (int j = 0; j < kDepth; ++j) {
+        columns[j] = e + j < end ? a.indices[e + j] : Index(0);
+        values[j] = e + j < end ? value_of(a, e + j) : Real(0);
+      }
+    };
+    fetch(begin);
+    for (std::int64_t e = begin; e < end; e += kDepth) {
       Real products[kDepth][kColumns];
       RESEARCHKIT_UNROLL
       for (int j = 0; j < kDepth; ++j) {
-        const std::int64_t from = a.indices[e + j] * d + base;
-        const Real value = value_of(a, e + j);
+        const std::int64_t from = columns[j] * d + base;
         RESEARCHKIT_UNROLL
         for (int c = 0; c < kColumns; ++c) {
-          const bool exists = base + c * lanes < d;
-          products[j][c] = exists ? mul_rn(value, x[from + c * lanes]) : Real(0);
+          const bool exists = e + j < end && base + c * lanes < d;
+          products[j][c] = exists ? mul_rn(values[j], x[from + c * lanes]) : Real(0);
         }
       }
+      fetch(e + kDepth);
       RESEARCHKIT_UNROLL
       for (int j = 0; j < kDepth; ++j) {
         RESEARCHKIT_UNROLL
         for (int c = 0; c < kColumns; ++c) sums[c] = add_rn(sums[c], products[j][c]);
-      }
-    }
-    for (; e < end; ++e) {
-      const std::int64_t from = a.indices[e] * d + base;
-      const Real value = value_of(a, e);
-      RESEARCHKIT_UNROLL
-      for (int c = 0; c < kColumns; ++c) {
-        if (base + c * lanes < d) sums[c] = add_rn(sums[c], mul_rn(value, x[from + c * lanes]));
       }
     }
     RESEARCHKIT_UNROLL
@@ -94,8 +96,7 @@ RESEARCHKIT_DEVICE_FUNCTION void sum_long_rows(const DeviceCsr<Real, Index>& a,
     const std::int64_t begin = a.indptr[row], end = a.indptr[row + 1];
     if (end - begin <= kLongRow) continue;
     for (std::int64_t base = 0; base < d; base += block_threads()) {
-      const int width =
-          static_cast<int>(d - base < block_threads() ? d - base : block_threads());
+      const int width = static_cast<int>(d - base < block_threads() ? d - base : block_threads());
       const int tile = kTileProducts / width;
       const auto fill = [&](std::int64_t first, int buffer) {
         for (int p = thread_index(); p < tile * width; p += block_threads()) {

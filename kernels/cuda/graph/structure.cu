@@ -21,8 +21,8 @@ void check_indptr(Global<const Index> indptr, std::int64_t entries,
                   Global<std::int64_t> first_bad) {
   for (std::int64_t i = grid_thread(); i < indptr.size; i += grid_threads()) {
     const std::int64_t here = indptr[i], before = i == 0 ? 0 : indptr[i - 1];
-    const bool is_bad = here < before || (i == 0 && here != 0) ||
-                        (i == indptr.size - 1 && here != entries);
+    const bool is_bad =
+        here < before || (i == 0 && here != 0) || (i == indptr.size - 1 && here != entries);
     if (is_bad) atomic_min(first_bad[0], i);
   }
 }
@@ -99,13 +99,14 @@ DeviceTranspose<Real> transpose(const Context& ctx, Device device,
   return {std::move(groups), std::move(rows), std::move(values), a.columns, a.rows};
 }
 
-#define RESEARCHKIT_INSTANTIATE(Index)                                                     \
-  template void require_csr(const Context&, std::string_view, In<Index, 1>, std::int64_t); \
-  template DeviceArray<std::int64_t> rows_of_entries(const Context&, Device,               \
-                                                     Global<const Index>, std::int64_t);   \
-  template DeviceTranspose<float> transpose(const Context&, Device,                        \
-                                            const DeviceCsr<float, Index>&);               \
-  template DeviceTranspose<double> transpose(const Context&, Device, const DeviceCsr<double, Index>&)
+#define RESEARCHKIT_INSTANTIATE(Index)                                                            \
+  template void require_csr(const Context&, std::string_view, In<Index, 1>, std::int64_t);        \
+  template DeviceArray<std::int64_t> rows_of_entries(const Context&, Device, Global<const Index>, \
+                                                     std::int64_t);                               \
+  template DeviceTranspose<float> transpose(const Context&, Device,                               \
+                                            const DeviceCsr<float, Index>&);                      \
+  template DeviceTranspose<double> transpose(const Context&, Device,                              \
+                                             const DeviceCsr<double, Index>&)
 RESEARCHKIT_INSTANTIATE(std::int32_t);
 RESEARCHKIT_INSTANTIATE(std::int64_t);
 #undef RESEARCHKIT_INSTANTIATE

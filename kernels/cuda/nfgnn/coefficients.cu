@@ -25,7 +25,8 @@ void weigh(RESEARCHKIT_SHARED_ARGUMENT DeviceCoefficients<Real> model, Global<co
   const std::int64_t groups = (model.n + kRowsOfBlock - 1) / kRowsOfBlock;
   for (std::int64_t at = block_index(); at < groups * model.orders; at += block_count()) {
     const std::int64_t k = at / groups, first = at % groups * kRowsOfBlock;
-    const int rows = static_cast<int>(model.n - first < kRowsOfBlock ? model.n - first : kRowsOfBlock);
+    const int rows =
+        static_cast<int>(model.n - first < kRowsOfBlock ? model.n - first : kRowsOfBlock);
     weigh_rows(model, k, first, rows, h, coefficient, eta, [&](int row, std::int64_t j) {
       return t[(k * model.n + first + row) * model.c + j];
     });
@@ -94,8 +95,7 @@ RESEARCHKIT_DEVICE_FUNCTION Parameter parameter_of(const DeviceCoefficients<Real
                                                    std::int64_t p) {
   if (p < model.w.size) {
     const std::int64_t k = p / model.rank / model.c;
-    return {Parameter::kWeight, p / model.rank % model.c, p % model.rank,
-            model.shared_w ? -1 : k};
+    return {Parameter::kWeight, p / model.rank % model.c, p % model.rank, model.shared_w ? -1 : k};
   }
   p -= model.w.size;
   if (p < model.b.size) {
@@ -213,14 +213,14 @@ void DeviceParameterGradients<Real>::add(const Context& ctx, const DeviceCoeffic
          gates);
   launch(ctx, device_, "signal gradients", find_signal_gradients<Real>, for_entries(rows * model.c),
          model, call, gates.d_gate);
-  launch(ctx, device_, "sum_pieces", sum_pieces<Real>, for_entries(sums_.global().size), model, call,
-         gates, sums_.global());
+  launch(ctx, device_, "sum_pieces", sum_pieces<Real>, for_entries(sums_.global().size), model,
+         call, gates, sums_.global());
 }
 
 template <class Real>
-void DeviceParameterGradients<Real>::write(const Context& ctx, const DeviceCoefficients<Real>& model,
-                                           Global<Real> d_w, Global<Real> d_b,
-                                           Global<Real> d_gamma) const {
+void DeviceParameterGradients<Real>::write(const Context& ctx,
+                                           const DeviceCoefficients<Real>& model, Global<Real> d_w,
+                                           Global<Real> d_b, Global<Real> d_gamma) const {
   launch(ctx, device_, "add_pieces", add_pieces<Real>, for_entries(model.parameters()),
          sums_.global(), pieces_, d_w, d_b, d_gamma);
 }

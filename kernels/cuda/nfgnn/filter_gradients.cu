@@ -71,10 +71,9 @@ class OrientedBackward {
     DeviceAdjoint recursion(ctx_, device_, transposed, op_.basis, op_.K + 1, model_.c);
     copy_entries<Real>(ctx_, device_, global(op_.x), order(0));
     for (std::int64_t k = 1; k <= op_.K; ++k) {
-      graph::RESEARCHKIT_DEVICE::spmm(
-          ctx_, device_, a_,
-          next_order<Real>(op_.basis, k, model_.c, order(k - 1), order(k > 1 ? k - 2 : 0),
-                           order(k)));
+      graph::RESEARCHKIT_DEVICE::spmm(ctx_, device_, a_,
+                                      next_order<Real>(op_.basis, k, model_.c, order(k - 1),
+                                                       order(k > 1 ? k - 2 : 0), order(k)));
     }
     OrderGradients<Real> call{0, op_.K + 1, t_.global(), global(op_.eta), global(op_.d_y)};
     if (op_.d_eta) call.d_eta = global(*op_.d_eta);

@@ -23,9 +23,9 @@ constexpr std::int64_t kSharedColumns = 64;  // wider rows of T_k are read back 
 template <class Real, class Index>
 struct FilterCall {
   DeviceCsr<Real, Index> a;
-  DeviceCoefficients<Real> model;      // without parameters: eta is given
-  Global<const Real> x, given_eta;     // T_0; [n, orders]
-  Global<Real> even, odd;              // T_k of even k > 0 and of odd k
+  DeviceCoefficients<Real> model;   // without parameters: eta is given
+  Global<const Real> x, given_eta;  // T_0; [n, orders]
+  Global<Real> even, odd;           // T_k of even k > 0 and of odd k
   Global<Real> eta, y;
   Basis basis;
   int lanes;
@@ -73,7 +73,8 @@ RESEARCHKIT_DEVICE_FUNCTION void filter(const FilterCall<Real, Index>& call,
       }
       block_barrier();
       const auto signal = [&](int row, std::int64_t j) {
-        return is_shared ? static_cast<Real>(row_signal[row * c + j]) : order[(first + row) * c + j];
+        return is_shared ? static_cast<Real>(row_signal[row * c + j])
+                         : order[(first + row) * c + j];
       };
       if (is_gated) {
         weigh_rows(call.model, k, first, rows, h, coefficient, call.eta, signal);

@@ -27,8 +27,7 @@ class DeviceParameterGradients {
   static constexpr std::int64_t kLanes = ParameterGradients<Real>::kLanes;
   static constexpr std::int64_t kRows = ParameterGradients<Real>::kRows;
 
-  DeviceParameterGradients(const Context& ctx, Device device,
-                           const DeviceCoefficients<Real>& model)
+  DeviceParameterGradients(const Context& ctx, Device device, const DeviceCoefficients<Real>& model)
       : device_(device),
         pieces_((model.n + kRows - 1) / kRows),
         sums_(ctx, device, pieces_ * model.parameters() * kLanes) {}

@@ -42,9 +42,8 @@ void propagate_orders(const Context& ctx, Device device, const DeviceCsr<Real, I
   const std::int64_t entries = a.rows * d;
   const auto at = [&](std::int64_t k) { return stack.part(k * entries, entries); };
   for (std::int64_t k = 1; k < orders; ++k) {
-    graph::RESEARCHKIT_DEVICE::spmm(ctx, device, a,
-                                    next_order<Real>(basis, k, d, at(k - 1), at(k > 1 ? k - 2 : 0),
-                                                     at(k)));
+    graph::RESEARCHKIT_DEVICE::spmm(
+        ctx, device, a, next_order<Real>(basis, k, d, at(k - 1), at(k > 1 ? k - 2 : 0), at(k)));
   }
 }
 

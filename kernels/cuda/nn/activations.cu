@@ -128,8 +128,7 @@ template <class Real>
 void run_log_softmax_backward(const Context& ctx, const LogSoftmaxBackward<Real>& op) {
   if (op.d_x.size() == 0) return;
   launch(ctx, op.d_x.device(), "log_softmax_backward", log_softmax_rows_backward<Real>,
-         for_entries(op.y.extent(0)), global(op.y), global(op.d_y), op.y.extent(1),
-         global(op.d_x));
+         for_entries(op.y.extent(0)), global(op.y), global(op.d_y), op.y.extent(1), global(op.d_x));
 }
 
 template <class Real>
