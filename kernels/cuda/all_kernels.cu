@@ -3,6 +3,9 @@
 
 #include "kernels/cuda/core/find_outside.hpp"
 #include "kernels/cuda/fusefps/fusefps.hpp"
+#include "kernels/cuda/graph/graph.hpp"
+#include "kernels/cuda/nfgnn/nfgnn.hpp"
+#include "kernels/cuda/nn/nn.hpp"
 #include "researchkit/core/cuda/device.cuh"
 
 namespace researchkit::RESEARCHKIT_DEVICE {
@@ -11,6 +14,9 @@ DeviceKernels all_kernels() {
   DeviceKernels kernels;
   kernels.find_outside = &find_outside;
   fusefps::RESEARCHKIT_DEVICE::register_kernels(kernels);
+  graph::RESEARCHKIT_DEVICE::register_kernels(kernels);
+  nfgnn::RESEARCHKIT_DEVICE::register_kernels(kernels);
+  nn::RESEARCHKIT_DEVICE::register_kernels(kernels);
   return kernels;
 }
 

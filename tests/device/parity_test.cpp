@@ -17,23 +17,14 @@
 #include "support/catch.hpp"
 #include "support/conformance.hpp"
 #include "support/contains.hpp"
+#include "support/device_parity.hpp"
 #include "support/emulator/emulated_backend.hpp"
-#include "support/skip.hpp"
 
 using namespace researchkit;
+using test::check_call;
+using test::on_cuda;
 
 namespace {
-
-/// Calls check(device), or lists the test as skipped where there is no CUDA device.
-template <class Check>
-void on_cuda(Check&& check) {
-  const Backend* cuda = cuda_backend();
-  if (cuda == nullptr || cuda->device_count() == 0) {
-    test::skip("no CUDA device");
-    return;
-  }
-  check(Device::cuda(0));
-}
 
 void check_golden_cases(Device device) {
   const auto results =
@@ -53,7 +44,8 @@ void check_random_calls(Device device) {
   for (const auto& [name, op] : default_registry().operators()) {
     if (!op.runs_on(device)) continue;
     ++operators;
-    const auto failures = conformance::device_equals_host(op, device);
+    const auto failures =
+        conformance::device_equals_host(op, device, test::device_tolerance(name, device));
     for (std::size_t i = 0; i < failures.size() && i < 5; ++i) UNSCOPED_INFO(failures[i]);
     INFO(name << ": " << failures.size() << " failures");
     CHECK(failures.empty());
@@ -156,20 +148,6 @@ void check_trees(Device device) {
   for (const DType dtype : {DType::f32, DType::f64}) {
     check_sampling(device, "bucket_farthest_point_sample", cloud(dtype, 1, 900, 3, 23),
                    {{"k", std::int64_t{90}}, {"split_rule", std::string("median")}});
-  }
-}
-
-/// Holds the outputs of a call on the device against those of the CPU.
-void check_call(Device device, const std::string& name, const Arguments& call) {
-  const Operator& op = default_registry().at(name);
-  Arguments there = call;
-  for (auto& [input, tensor] : there.inputs) tensor = tensor.to(device);
-  const TensorMap want = op.run(Context(), call).outputs;
-  for (const auto& [output, tensor] : op.run(Context({.device = device}), there).outputs) {
-    INFO(name << " of " << to_string(call.inputs.begin()->second.shape()) << ": " << output);
-    const auto words = difference(tensor.to(Device::host()), want.at(output), {});
-    INFO(words.value_or(""));
-    CHECK_FALSE(words.has_value());
   }
 }
 

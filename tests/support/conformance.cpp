@@ -170,14 +170,14 @@ Failures strides_do_not_matter(const Operator& op) {
   });
 }
 
-Failures device_equals_host(const Operator& op, Device device) {
+Failures device_equals_host(const Operator& op, Device device, const Tolerance& tolerance) {
   return for_legal_calls(op, 25, 0, [&](const LegalCall& call, Failures& failures) {
     Arguments there = call.arguments;
     for (auto& [name, tensor] : there.inputs) tensor = tensor.to(device);
     TensorMap got = op.run(Context({.device = device}), there).outputs;
     for (auto& [name, tensor] : got) tensor = tensor.to(Device::host());
     compare_outputs(op, to_string(device) + ", " + call.label, got,
-                    op.run(Context(), call.arguments).outputs, {}, failures);
+                    op.run(Context(), call.arguments).outputs, tolerance, failures);
   });
 }
 

@@ -22,8 +22,8 @@ Failures instruction_sets_do_not_matter(const Operator& op);
 /// Strided inputs and outputs, with an offset, give the same bits as row-major ones, and nothing
 /// between the entries of an output is written.
 Failures strides_do_not_matter(const Operator& op);
-/// A call with its tensors on `device` gives the bits of the CPU.
-Failures device_equals_host(const Operator& op, Device device);
+/// A call with its tensors on `device` gives the bits of the CPU, or numbers within the tolerance.
+Failures device_equals_host(const Operator& op, Device device, const Tolerance& tolerance = {});
 /// The same call twice gives the same bits.
 Failures calls_leave_no_trace(const Operator& op);
 /// The operator `<name>_backward` gives the derivative that central differences in double see.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <fmt/format.h>
+
 #include "researchkit/bikt/hosts.hpp"
 #include "researchkit/core/blas.hpp"
 #include "researchkit/graph/build.hpp"

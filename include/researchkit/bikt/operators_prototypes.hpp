@@ -1,5 +1,7 @@
 #pragma once
 
+#include <fmt/format.h>
+
 #include <vector>
 
 #include "researchkit/graph/checks.hpp"

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <string>
 
 #include "researchkit/core/arbitrary.hpp"
 #include "researchkit/core/operator.hpp"
@@ -12,20 +11,22 @@
 namespace researchkit::graph {
 
 /// Refuses an `indptr` that does not ascend from 0 to the number of entries. The range of `indices` is
-/// said by the operator's description.
+/// said by the operator's description. On a device its kernels look.
 template <class Index>
 void require_csr(const Check& check, In<Index, 1> indptr, std::int64_t entries) {
+  if (!indptr.device().is_host()) return;
   const std::int64_t rows = indptr.extent(0) - 1;
-  if (indptr(0) != 0) check.refuse("indptr", "0 at the start", fmt::format("{}", indptr(0)));
+  if (indptr(0) != 0) check.refuse("indptr", "0 at the start", std::to_string(indptr(0)));
   for (std::int64_t i = 0; i < rows; ++i) {
     if (indptr(i + 1) < indptr(i)) {
       check.refuse("indptr", "ascending numbers",
-                   fmt::format("{} after {} at [{}]", indptr(i + 1), indptr(i), i + 1));
+                   std::to_string(indptr(i + 1)) + " after " + std::to_string(indptr(i)) + " at " +
+                       to_string(Shape{i + 1}));
     }
   }
   if (static_cast<std::int64_t>(indptr(rows)) != entries) {
-    check.refuse("indptr", fmt::format("the number of entries, {}, at the end", entries),
-                 fmt::format("{}", indptr(rows)));
+    check.refuse("indptr", "the number of entries, " + std::to_string(entries) + ", at the end",
+                 std::to_string(indptr(rows)));
   }
 }
 
@@ -62,15 +63,16 @@ inline void arbitrary_square_csr(Arbitrary& random) {
   arbitrary_csr(random, "n", random.sizes.find("e") ? "e" : "nnz");
 }
 
-/// Refuses a label outside [0, classes) in a masked row.
+/// Refuses a label outside [0, classes) in a masked row. On a device its kernels look.
 template <class Index>
 void require_labels(const Check& check, In<Index, 1> labels, In<std::uint8_t, 1> mask,
                     std::int64_t classes) {
+  if (!labels.device().is_host()) return;
   for (std::int64_t i = 0; i < labels.extent(0); ++i) {
     const bool legal = labels(i) >= 0 && static_cast<std::int64_t>(labels(i)) < classes;
     if (mask(i) == 0 || legal) continue;
-    check.refuse("labels", fmt::format("classes in [0, {}) where masked", classes),
-                 fmt::format("{} at [{}]", labels(i), i));
+    check.refuse("labels", "classes in [0, " + std::to_string(classes) + ") where masked",
+                 std::to_string(labels(i)) + " at " + to_string(Shape{i}));
   }
 }
 

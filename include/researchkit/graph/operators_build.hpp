@@ -49,7 +49,8 @@ struct CooToCsr {
   void validate(const Check& check) const {
     if (undirected && num_rows != num_cols) {
       check.refuse("undirected", "false, or as many rows as columns",
-                   fmt::format("true with {} rows and {} columns", num_rows, num_cols));
+                   "true with " + std::to_string(num_rows) + " rows and " +
+                       std::to_string(num_cols) + " columns");
     }
   }
   Cost cost() const {

@@ -37,8 +37,8 @@ template <class Real>
 void require_orders(const Check& check, In<Real, 3> w, In<Real, 2> b, std::int64_t orders) {
   const auto require = [&](std::string_view name, std::int64_t extent) {
     if (extent == 1 || extent == orders) return;
-    check.refuse(name, fmt::format("{} orders, or 1 that all share", orders),
-                 fmt::format("{} orders", extent));
+    check.refuse(name, std::to_string(orders) + " orders, or 1 that all share",
+                 std::to_string(extent) + " orders");
   };
   require("w", w.extent(0));
   require("b", b.extent(0));

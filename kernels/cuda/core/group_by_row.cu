@@ -139,6 +139,11 @@ void find_first(Global<const std::int64_t> sorted_row, Global<std::int64_t> firs
 
 }  // namespace
 
+void exclusive_sums(const Context& ctx, Device device, Global<std::int64_t> values) {
+  launch(ctx, device, "exclusive_scan", exclusive_scan,
+         {.block_threads = kDigits, .shared_bytes = kDigits * sizeof(std::int64_t)}, values);
+}
+
 RowGroups group_by_row(const Context& ctx, Device device, Global<const std::int64_t> row_of,
                        std::int64_t rows) {
   const std::int64_t count = row_of.size;
@@ -162,8 +167,7 @@ RowGroups group_by_row(const Context& ctx, Device device, Global<const std::int6
     const int shift = d * kBits;
     launch(ctx, device, "count_digits", count_digits, grid(blocks, kDigits * sizeof(std::int32_t)),
            from.row, shift, places.global());
-    launch(ctx, device, "exclusive_scan", exclusive_scan, grid(1, kDigits * sizeof(std::int64_t)),
-           places.global());
+    exclusive_sums(ctx, device, places.global());
     launch(ctx, device, "move_entries", move_entries,
            grid(blocks, kDigits * (sizeof(std::int64_t) + kWarps * sizeof(std::int32_t))), from,
            shift, places.global(), to);

@@ -19,4 +19,7 @@ struct RowGroups {
 RowGroups group_by_row(const Context& ctx, Device device, device::Global<const std::int64_t> row_of,
                        std::int64_t rows);
 
+/// Every value becomes the sum of those before it.
+void exclusive_sums(const Context& ctx, Device device, device::Global<std::int64_t> values);
+
 }  // namespace researchkit::RESEARCHKIT_DEVICE

@@ -277,5 +277,17 @@ template <class T>
 T fma_rn(T a, T b, T c) {
   return std::fma(a, b, c);
 }
+template <class T>
+T exponential(T x) {
+  return std::exp(x);
+}
+template <class T>
+T logarithm(T x) {
+  return std::log(x);
+}
+template <class T>
+T hyperbolic_tangent(T x) {
+  return std::tanh(x);
+}
 
 }  // namespace researchkit::device

@@ -22,7 +22,9 @@
 //   atomic_add atomic_min atomic_max on entries of Global<T> and Shared<T>
 //   cluster_rank() cluster_blocks() Shared<T>::of_block(rank)
 //   add_rn sub_rn mul_rn div_rn fma_rn sqrt_rn   one rounding each, never contracted
-//   bits_of(value)  population_count(mask)
+//   exponential logarithm hyperbolic_tangent   of the host's or the device's library, which may
+//                                    differ in the last bits
+//   bits_of(value)  float_of(bits)  population_count(mask)
 //
 // All collective functions are for whole warps: a block has a multiple of 32 threads.
 
@@ -57,6 +59,12 @@ RESEARCHKIT_DEVICE_FUNCTION std::uint64_t bits_of(double value) {
   std::uint64_t bits;
   memcpy(&bits, &value, sizeof bits);
   return bits;
+}
+/// The float of these bits.
+RESEARCHKIT_DEVICE_FUNCTION float float_of(std::uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
 }
 
 }  // namespace researchkit::device

@@ -124,7 +124,16 @@ __device__ inline double add_rn(double a, double b) { return __dadd_rn(a, b); }
 __device__ inline double sub_rn(double a, double b) { return __dsub_rn(a, b); }
 __device__ inline double mul_rn(double a, double b) { return __dmul_rn(a, b); }
 __device__ inline double fma_rn(double a, double b, double c) { return __fma_rn(a, b, c); }
+__device__ inline float sqrt_rn(float a) { return __fsqrt_rn(a); }
+__device__ inline float div_rn(float a, float b) { return __fdiv_rn(a, b); }
 __device__ inline double sqrt_rn(double a) { return __dsqrt_rn(a); }
 __device__ inline double div_rn(double a, double b) { return __ddiv_rn(a, b); }
+
+__device__ inline float exponential(float x) { return expf(x); }
+__device__ inline float logarithm(float x) { return logf(x); }
+__device__ inline float hyperbolic_tangent(float x) { return tanhf(x); }
+__device__ inline double exponential(double x) { return exp(x); }
+__device__ inline double logarithm(double x) { return log(x); }
+__device__ inline double hyperbolic_tangent(double x) { return tanh(x); }
 
 }  // namespace researchkit::device
