@@ -283,7 +283,7 @@ StageRun run_pipeline(const Context& ctx, Communicator& ranks, std::span<const S
     // A replica without micro-batches still takes part.
     const auto replicas = ranks.split(number, replica);
     for (auto& [name, gradient] : run.gradient) {
-      visit_dtype(gradient.dtype(), [&]<class T>(T) {
+      visit_dtype(gradient.dtype(), [&, &gradient = gradient]<class T>(T) {
         if constexpr (std::is_floating_point_v<T>) replicas->all_reduce(gradient.values<T>());
       });
     }
