@@ -282,14 +282,8 @@ StageRun run_pipeline(const Context& ctx, Communicator& ranks, std::span<const S
     if (plans.size() == 1) return run;
     // A replica without micro-batches still takes part.
     const auto replicas = ranks.split(number, replica);
-<<<<<<< HEAD
-    for (auto& entry : run.gradient) {
-      Tensor& gradient = entry.second;
-      visit_dtype(gradient.dtype(), [&]<class T>(T) {
-=======
     for (auto& [name, gradient] : run.gradient) {
       visit_dtype(gradient.dtype(), [&, &gradient = gradient]<class T>(T) {
->>>>>>> dynapipe
         if constexpr (std::is_floating_point_v<T>) replicas->all_reduce(gradient.values<T>());
       });
     }
