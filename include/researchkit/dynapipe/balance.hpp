@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <numeric>
 #include <queue>
 #include <span>
@@ -42,7 +43,9 @@ inline Deal canonical_deal(std::vector<std::int32_t> bin_of, std::span<const Tic
 /// small bins of the one joined with the large bins of the other.
 ///
 /// Bins of a state are compared by (sum, items ascending). As they share no item, the first item
-/// decides, so a bin is its sum, its smallest item and a list that is joined in O(1):
+/// decides, so a bin is its sum, its smallest item and a list that is joined in O(1). A state keeps
+/// its bins in ascending order, empty ones first, and only counts these: while two states have
+/// together at most k bins with items, to join them is to merge two short lists.
 /// O(m k log k + m log m) for m items and k bins.
 class Differencing {
  public:
@@ -54,8 +57,10 @@ class Differencing {
     std::vector<std::int32_t> bin_of(m);
     if (m == 0) return bin_of;
     next_.assign(m, -1);
-    states_.resize(m * bins_);
+    used_.assign(m, 1);
+    memory_.reset(new Bin[m * bins_]);  // not initialised: bins without items are never read
     std::vector<Key> keys;
+    keys.reserve(m);
     for (std::size_t i = 0; i < m; ++i) {
       const auto item = static_cast<std::int32_t>(i);
       state(i)[bins_ - 1] = {weights_[i], item, item, item};
@@ -69,13 +74,14 @@ class Differencing {
       heap.pop();
       const Key b = heap.top();
       heap.pop();
-      join(state(a.state), state(b.state));
+      join(a.state, b.state);
       const Bin* joined = state(a.state);
-      heap.push({joined[bins_ - 1].sum - joined[0].sum, counter++, a.state});
+      const Ticks least = used_[a.state] < bins_ ? 0 : joined[0].sum;
+      heap.push({joined[bins_ - 1].sum - least, counter++, a.state});
     }
-    const Bin* last = state(heap.top().state);
-    for (std::size_t b = 0; b < bins_; ++b) {
-      for (std::int32_t i = last[b].head; i >= 0; i = next_[static_cast<std::size_t>(i)]) {
+    const std::size_t last = heap.top().state;
+    for (std::size_t b = bins_ - used_[last]; b < bins_; ++b) {
+      for (std::int32_t i = state(last)[b].head; i >= 0; i = next_[static_cast<std::size_t>(i)]) {
         bin_of[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(b);
       }
     }
@@ -84,9 +90,9 @@ class Differencing {
 
  private:
   struct Bin {
-    Ticks sum = 0;
-    std::int32_t smallest = -1;  // item; -1 sorts empty bins first
-    std::int32_t head = -1, tail = -1;
+    Ticks sum;
+    std::int32_t smallest;  // item
+    std::int32_t head, tail;
     bool operator<(const Bin& other) const {
       return sum != other.sum ? sum < other.sum : smallest < other.smallest;
     }
@@ -100,29 +106,41 @@ class Differencing {
     }
   };
 
-  Bin* state(std::size_t i) { return &states_[i * bins_]; }
+  Bin* state(std::size_t i) { return &memory_[i * bins_]; }
 
-  void join(Bin* a, const Bin* b) {
-    for (std::size_t k = 0; k < bins_; ++k) {
-      const Bin& other = b[bins_ - 1 - k];
-      Bin& bin = a[k];
-      bin.sum += other.sum;
-      if (other.head < 0) continue;
-      if (bin.head < 0) {
-        bin.head = other.head;
-        bin.smallest = other.smallest;
-      } else {
-        next_[static_cast<std::size_t>(bin.tail)] = other.head;
-        bin.smallest = std::min(bin.smallest, other.smallest);
+  /// The smallest bin of b joins the largest of a, and so on.
+  void join(std::size_t a_state, std::size_t b_state) {
+    Bin* const a = state(a_state);
+    const Bin* const b = state(b_state);
+    const std::size_t a_used = used_[a_state], b_used = used_[b_state];
+    if (a_used + b_used <= bins_) {
+      used_[a_state] = a_used + b_used;
+      const Bin *from_a = a + bins_ - a_used, *from_b = b + bins_ - b_used, *end_b = b + bins_;
+      // Behind `to` lie as many bins as are left of b, so a's are read before they are overwritten.
+      for (Bin* to = a + bins_ - a_used - b_used; from_b != end_b; ++to) {
+        *to = from_a != a + bins_ && *from_a < *from_b ? *from_a++ : *from_b++;
       }
-      bin.tail = other.tail;
+      return;
     }
+    for (std::size_t k = 0; k < b_used; ++k) {
+      const Bin& other = b[bins_ - 1 - k];
+      if (k < bins_ - a_used) {
+        a[k] = other;
+        continue;
+      }
+      a[k].sum += other.sum;
+      next_[static_cast<std::size_t>(a[k].tail)] = other.head;
+      a[k].smallest = std::min(a[k].smallest, other.smallest);
+      a[k].tail = other.tail;
+    }
+    used_[a_state] = bins_;
     std::sort(a, a + bins_);
   }
 
   std::span<const Ticks> weights_;
   std::size_t bins_;
-  std::vector<Bin> states_;
+  std::unique_ptr<Bin[]> memory_;
+  std::vector<std::size_t> used_;  // bins of a state that have items
   std::vector<std::int32_t> next_;
 };
 
