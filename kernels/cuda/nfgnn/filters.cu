@@ -17,7 +17,7 @@
 namespace researchkit::nfgnn::RESEARCHKIT_DEVICE {
 namespace {
 
-constexpr int kThreads = 256, kAllThreads = 1024;
+constexpr int kThreads = 256, kAllThreads = 512;
 constexpr std::int64_t kSharedColumns = 64;  // wider rows of T_k are read back from device memory
 
 template <class Real, class Index>
@@ -104,7 +104,7 @@ void filter_orders(RESEARCHKIT_SHARED_ARGUMENT FilterCall<Real, Index> call,
 
 /// One block, all orders.
 template <class Real, class Index>
-RESEARCHKIT_KERNEL(1024)
+RESEARCHKIT_KERNEL(512)
 void filter_whole(RESEARCHKIT_SHARED_ARGUMENT FilterCall<Real, Index> call) {
   filter<Real, Index, 1>(call, 0, call.model.orders - 1);
 }
@@ -123,7 +123,7 @@ void run_filter(const Context& ctx, Device device, FilterCall<Real, Index> call)
     return graph::RESEARCHKIT_DEVICE::long_row_bytes<Real>() +
            static_cast<std::size_t>(reals) * sizeof(Real);
   };
-  if (c <= kWarp && n * call.lanes <= 2 * kAllThreads) {
+  if (c <= kWarp && n * call.lanes <= 4 * kAllThreads) {
     launch(ctx, device, "filter_whole", filter_whole<Real, Index>,
            {.block_threads = kAllThreads, .shared_bytes = shared_bytes(kAllThreads)}, call);
     return;

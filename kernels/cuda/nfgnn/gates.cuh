@@ -5,6 +5,7 @@
 // library.
 
 #include "researchkit/core/cuda/launch.cuh"
+#include "researchkit/core/host_device.hpp"
 #include "researchkit/nfgnn/attributes.hpp"
 
 namespace researchkit::nfgnn::RESEARCHKIT_DEVICE {
@@ -78,7 +79,7 @@ struct DeviceCoefficients {
   Gate gate = Gate::tanh;
   Real scale = 1;
 
-  std::int64_t parameters() const { return w.size + b.size + gamma.size; }
+  RESEARCHKIT_HOST_DEVICE std::int64_t parameters() const { return w.size + b.size + gamma.size; }
 
   /// The gate of rank r and order k, signal(j) being the node's j-th entry. The projection is summed
   /// in double.

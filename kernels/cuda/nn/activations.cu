@@ -11,18 +11,40 @@ namespace {
 
 using namespace device;
 
+/// tanh(u) of gelu.
+template <class Real>
+RESEARCHKIT_DEVICE_FUNCTION Real gelu_tanh(Real z) {
+  const Real cube = mul_rn(mul_rn(z, z), z);
+  const Real sum = add_rn(z, mul_rn(static_cast<Real>(0.044715), cube));
+  return hyperbolic_tangent(mul_rn(static_cast<Real>(0.79788456080286535588), sum));
+}
+template <class Real>
+RESEARCHKIT_DEVICE_FUNCTION Real gelu_of(Real z) {
+  return mul_rn(mul_rn(Real(0.5), z), add_rn(Real(1), gelu_tanh(z)));
+}
+template <class Real>
+RESEARCHKIT_DEVICE_FUNCTION Real gelu_slope_of(Real z) {
+  const Real t = gelu_tanh(z), half = Real(0.5);
+  Real steep = mul_rn(mul_rn(half, z), sub_rn(Real(1), mul_rn(t, t)));
+  steep = mul_rn(steep, static_cast<Real>(0.79788456080286535588));
+  const Real square = mul_rn(mul_rn(static_cast<Real>(3 * 0.044715), z), z);
+  return add_rn(mul_rn(half, add_rn(Real(1), t)), mul_rn(steep, add_rn(Real(1), square)));
+}
+
 /// activate_one, every operation rounded by itself.
 template <class Real>
 RESEARCHKIT_DEVICE_FUNCTION Real activation_of(Activation kind, Real x, Real negative_slope) {
   switch (kind) {
     case Activation::relu:
-      return x > Real(0) ? x : x != x ? x : Real(0);
+      return x <= Real(0) ? Real(0) : x;  // NaN stays
     case Activation::elu:
       return x > Real(0) ? x : sub_rn(exponential(x), Real(1));
     case Activation::tanh:
       return hyperbolic_tangent(x);
     case Activation::sigmoid:
       return div_rn(Real(1), add_rn(Real(1), exponential(-x)));
+    case Activation::gelu:
+      return gelu_of(x);
     case Activation::leaky_relu:
       break;
   }
@@ -41,6 +63,8 @@ RESEARCHKIT_DEVICE_FUNCTION Real slope_of(Activation kind, Real x, Real y, Real 
       return sub_rn(Real(1), mul_rn(y, y));
     case Activation::sigmoid:
       return mul_rn(y, sub_rn(Real(1), y));
+    case Activation::gelu:
+      return gelu_slope_of(x);
     case Activation::leaky_relu:
       break;
   }
