@@ -91,7 +91,7 @@ Variable linear(Tape& tape, const Variable& x, const Variable& w) {
       "linear", x, w);
   return visit_real(x, [&]<class Real>(Real) {
     const Context ctx = tape.context();
-    const Tensor a = x.value(), b = w.value();
+    const Tensor &a = x.value(), &b = w.value();
     return tape.record(product<Real>(ctx, Real(1), matrix<Real>(a), matrix<Real>(b)), {x, w},
                        [=](const Tensor& d_y) {
                          const auto d = matrix<Real>(d_y);
@@ -108,7 +108,7 @@ Variable identity_linear(Tape& tape, double p, const Variable& x, double q, cons
       "identity_linear", x, w);
   return visit_real(x, [&]<class Real>(Real) {
     const Context ctx = tape.context();
-    const Tensor a = x.value(), b = w.value();
+    const Tensor &a = x.value(), &b = w.value();
     const auto keep = static_cast<Real>(p), by = static_cast<Real>(q);
     // A sum of two roundings, as (1 - beta) S + beta (S W) is written.
     const auto combine = [ctx, keep, by](const Tensor& from, In<Real, 2> weight) {
@@ -306,7 +306,7 @@ Variable head_scores(Tape& tape, const Variable& x, const Variable& weights) {
   require(x.value().rank() == 2 && x.value().extent(1) == heads * d, "head_scores", x, weights);
   return visit_real(x, [&]<class Real>(Real) {
     const Context ctx = tape.context();
-    const Tensor rows = x.value(), a = weights.value();
+    const Tensor &rows = x.value(), &a = weights.value();
     Tensor scores = fresh<Real>(ctx, {n, heads});
     const Real *from = data_of<Real>(rows), *by = data_of<Real>(a);
     Real* to = data_of<Real>(scores);
@@ -343,7 +343,7 @@ Variable attend(Tape& tape, const graph::Csr<Real>& a, const Variable& x, const 
                     s_src.value().shape() == s_dst.value().shape();
   require(fits, "attend", x, s_src);
   const Context ctx = tape.context();
-  const Tensor h = x.value(), source = s_src.value(), target = s_dst.value();
+  const Tensor &h = x.value(), &source = s_src.value(), &target = s_dst.value();
   Tensor y = fresh<Real>(ctx, {a.rows(), heads * d}),
          alpha = fresh<Real>(ctx, {a.entries(), heads});
   graph::kernels::edge_softmax<Real, std::int32_t>(

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <limits>
 #include <numbers>
@@ -15,7 +16,9 @@ using Schedule = std::function<double(std::int64_t step)>;
 
 /// `gamma` to the power of step / every.
 inline Schedule step_decay(std::int64_t every, double gamma) {
-  return [=](std::int64_t step) { return std::pow(gamma, static_cast<double>(step / every)); };
+  return [=](std::int64_t step) {
+    return std::pow(gamma, static_cast<double>(std::div(step, every).quot));
+  };
 }
 /// From 1 down to `floor` along half a cosine over `total` steps, then `floor`.
 inline Schedule cosine_decay(std::int64_t total, double floor = 0) {

@@ -274,7 +274,7 @@ std::array<float, 4> transfer_loss(const Context& ctx, const TransferRows<Index>
   };
   std::int64_t labelled = 0;
   for (std::size_t i = 0; rows.mask != nullptr && i < n; ++i) labelled += rows.mask[i] != 0 ? 1 : 0;
-  double weights = static_cast<double>(rows.n);
+  auto weights = static_cast<double>(rows.n);
   if (rows.weight != nullptr) {
     weights = 0;
     for (std::size_t i = 0; i < n; ++i) weights += static_cast<double>(rows.weight[i]);
