@@ -67,6 +67,11 @@ void check_special_values(Device device) {
 /// Unsorted rows with duplicates and a diagonal; more nodes than one digit of the sort, and more
 /// entries than one of its tiles.
 void check_normalising(Device device) {
+  // The last entries of all are duplicates.
+  TensorMap last = sparse_operator(DType::f32, DType::i32, {1, 4}, 2, 19);
+  last.set("indices", Tensor::from({1, 0, 0, 0, 0}, {5}));
+  check_call(device, "graph.graph_norm",
+             {.inputs = last, .attributes = {{"mode", std::string("none")}, {"self_loop", 0.0}}});
   for (const std::int64_t n : {1, 40, 700}) {
     for (const DType real : {DType::f32, DType::f64}) {
       TensorMap inputs = sparse_operator(real, DType::i32, mixed_lengths(n), n, 19);
@@ -247,9 +252,10 @@ void check_filters(Device device) {
 /// Every argument of the gates, from where they are linear to where they are 1.
 void check_gates(Device device) {
   const std::int64_t n = 4000;
-  Tensor t(DType::f32, {1, n, 1});
+  Tensor t(DType::f32, {1, n, 1});  // every fourth near 0 or far out, the others where gates bend
   for (std::int64_t i = 0; i < n; ++i) {
-    const double size = std::exp2(static_cast<double>(i % 2000) / 2000 * 60 - 50);
+    const double step = static_cast<double>(i % 2000) / 2000;
+    const double size = std::exp2(i % 4 == 0 ? step * 60 - 50 : step * 7 - 3);
     t.values<float>()[static_cast<std::size_t>(i)] = static_cast<float>(i < 2000 ? size : -size);
   }
   t.values<float>()[0] = std::nanf("");
