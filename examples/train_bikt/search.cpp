@@ -61,8 +61,7 @@ double validation(const rk::Context& ctx, const Task& task, const Method& method
 /// What identifies a trial's conditions in a log.
 std::string key_of(const Task& task, const Method& method, std::int64_t seeds) {
   return fmt::format("{} {} {} seeds {} epochs {}", task.data.name, task.split,
-                     names_of(method.host.host)[static_cast<std::size_t>(method.host.host)], seeds,
-                     method.training.epochs);
+                     rk::name_of(method.host.host), seeds, method.training.epochs);
 }
 
 /// Validation accuracies of the trials that a log has of `key`.
@@ -102,7 +101,6 @@ Found search(const rk::Context& ctx, const Task& task, const Method& plain, cons
       without = validation(ctx, apart, trial.plain, seeds);
       with = validation(ctx, apart, trial.bikt, seeds);
       const auto& t = trial.bikt.training;
-      const auto gate = static_cast<std::size_t>(t.transfer.gate);
       const nlohmann::ordered_json line = {{"key", key},
                                            {"trial", number},
                                            {"plain", without},
@@ -114,7 +112,7 @@ Found search(const rk::Context& ctx, const Task& task, const Method& plain, cons
                                            {"alpha_derived", t.transfer.alpha_derived},
                                            {"alpha_host", t.transfer.alpha_host},
                                            {"mu", t.transfer.mu},
-                                           {"gate", names_of(t.transfer.gate)[gate]},
+                                           {"gate", rk::name_of(t.transfer.gate)},
                                            {"nu", t.transfer.nu}};
       if (!log.empty()) {
         std::ofstream stream(log, std::ios::app);

@@ -38,12 +38,6 @@ std::vector<std::string> names() {
   const auto all = names_of(Enum{});
   return {all.begin(), all.end()};
 }
-template <class Enum>
-Enum named(const std::string& name) {
-  const auto all = names_of(Enum{});
-  return static_cast<Enum>(std::find(all.begin(), all.end(), name) - all.begin());
-}
-
 graph::NodeDataset load(const rk::Context& ctx, const Options& options) {
   if (options.dataset == "csbm") {
     return graph::csbm(ctx, {.nodes = 800, .average_degree = 8, .features = 200, .phi = 0.6});
@@ -234,7 +228,7 @@ int run(const Options& options, const Method& given) {
         options.search, plain.training.lr, plain.training.weight_decay, plain.training.dropout,
         100 * found.plain_validation, bikt.training.lr, bikt.training.weight_decay,
         bikt.training.dropout, t.temperature, t.alpha_derived, t.alpha_host, t.mu,
-        names_of(t.gate)[static_cast<std::size_t>(t.gate)], t.nu, 100 * found.bikt_validation);
+        rk::name_of(t.gate), t.nu, 100 * found.bikt_validation);
   }
   PairOptions pair_options{.with_mlp = !options.no_mlp};
   if (!options.save.empty()) {
@@ -322,10 +316,10 @@ int main(int argc, char** argv) {
   app.add_option("--features", o.features, "or on those of this .npy file");
   app.add_option("--predictions", o.predictions, ".npy file for the classes that it predicts");
   CLI11_PARSE(app, argc, argv);
-  m.host.host = named<bikt::Host>(o.host);
-  m.training.schedule = named<bikt::Schedule>(o.schedule);
-  t.gate = named<bikt::Gate>(o.gate);
-  t.teacher = named<bikt::Teacher>(o.teacher);
+  m.host.host = *rk::value_named<bikt::Host>(o.host);
+  m.training.schedule = *rk::value_named<bikt::Schedule>(o.schedule);
+  t.gate = *rk::value_named<bikt::Gate>(o.gate);
+  t.teacher = *rk::value_named<bikt::Teacher>(o.teacher);
   bikt::TrainingOptions preset;
   use_preset(o.dataset, preset);
   if (lr->count() == 0) m.training.lr = preset.lr;

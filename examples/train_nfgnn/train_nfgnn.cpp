@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -183,9 +182,8 @@ CLI::Option* add_choice(CLI::App& app, const std::string& flag, Enumeration& val
                         const std::string& help) {
   std::vector<std::string> names;
   for (const std::string_view name : names_of(value)) names.emplace_back(name);
-  const auto choose = [&value, names](const std::string& name) {
-    const auto at = std::find(names.begin(), names.end(), name) - names.begin();
-    value = static_cast<Enumeration>(at);
+  const auto choose = [&value](const std::string& name) {
+    value = *rk::value_named<Enumeration>(name);
   };
   return app.add_option_function<std::string>(flag, choose, help)->check(CLI::IsMember(names));
 }

@@ -1,7 +1,5 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "researchkit/bikt/builtin_hosts.hpp"
 #include "researchkit/core/error.hpp"
 #include "researchkit/core/io/safetensors.hpp"
@@ -13,7 +11,7 @@ void save_derived(const std::filesystem::path& file, const BuiltinHost<float>& h
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, variable] : host.parameters()) tensors.emplace(name, variable.value());
   const HostOptions& o = host.options();
-  const auto kind = names_of(o.host)[static_cast<std::size_t>(o.host)];
+  const auto kind = name_of(o.host);
   write_safetensors(file, tensors,
                     {{"model", "bikt derived"},
                      {"host", std::string(kind)},
@@ -44,10 +42,9 @@ DerivedModel load_derived(const std::filesystem::path& file) {
   };
   if (text("model") != "bikt derived") refuse("it is not a derived model");
   DerivedModel model;
-  const auto names = names_of(Host{});
-  const auto kind = std::find(names.begin(), names.end(), text("host"));
-  if (kind == names.end()) refuse(fmt::format("no host '{}'", text("host")));
-  model.options.host = static_cast<Host>(kind - names.begin());
+  const auto kind = value_named<Host>(text("host"));
+  if (!kind) refuse(fmt::format("no host '{}'", text("host")));
+  model.options.host = *kind;
   model.options.hidden = number("hidden");
   model.options.layers = number("layers");
   model.options.heads = number("heads");

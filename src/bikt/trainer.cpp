@@ -281,12 +281,17 @@ void Trainer::State::follow(std::int64_t epoch, bool keep) {
 }
 
 void Trainer::State::lower_if_poor() {
-  TransferOptions& t = options.transfer;
+  const TransferOptions& t = options.transfer;
   const bool now = t.automatic && !plain_now() && result.epochs - stage_begin == t.warmup;
   if (!now || result.derived_validation_accuracies.empty()) return;
   const double behind =
       result.validation_accuracies.back() - result.derived_validation_accuracies.back();
   if (behind <= kPoor) return;
+  lower();
+}
+
+void Trainer::State::lower() {
+  TransferOptions& t = options.transfer;
   t.mu = std::min(t.mu, kLowered);
   t.alpha_host = std::min(t.alpha_host, kLowered);
   result.lowered = true;

@@ -24,10 +24,6 @@ void for_lists(Result& result, Use&& use) {
   use("agreement", result.agreement);
 }
 
-std::string name_of(Schedule schedule) {
-  return std::string(names_of(schedule)[static_cast<std::size_t>(schedule)]);
-}
-
 }  // namespace
 
 void Trainer::save(const std::filesystem::path& file) const {
@@ -48,7 +44,8 @@ void Trainer::save(const std::filesystem::path& file) const {
   tensors.emplace("trainer/seconds", Tensor::scalar(s.result.seconds));
   tensors.emplace("trainer/lowered", Tensor::scalar(std::int64_t{s.result.lowered ? 1 : 0}));
   write_safetensors(file, tensors,
-                    {{"model", "bikt trainer"}, {"schedule", name_of(s.options.schedule)}});
+                    {{"model", "bikt trainer"},
+                     {"schedule", std::string(researchkit::name_of(s.options.schedule))}});
 }
 
 void Trainer::load(const std::filesystem::path& file) {
@@ -132,10 +129,7 @@ void Trainer::load(const std::filesystem::path& file) {
     s.stop.emplace(s.options.patience);
     s.ended = false;
   }
-  if (s.result.lowered) {
-    s.options.transfer.mu = std::min(s.options.transfer.mu, 0.1);
-    s.options.transfer.alpha_host = std::min(s.options.transfer.alpha_host, 0.1);
-  }
+  if (s.result.lowered) s.lower();
 }
 
 }  // namespace researchkit::bikt

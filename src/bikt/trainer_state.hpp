@@ -65,6 +65,7 @@ struct Trainer::State {
   void record(float loss);
   void follow(std::int64_t epoch, bool keep);
   void lower_if_poor();
+  void lower();
   void restore_best();
 };
 

@@ -116,7 +116,7 @@ struct BiktHost {
   static void arbitrary(Arbitrary& random) {
     graph::arbitrary_square_csr(random);
     const Host host = static_cast<Host>(random.integer(0, 7));
-    random.call.attributes["host"] = std::string(names_of(host)[static_cast<std::size_t>(host)]);
+    random.call.attributes["host"] = std::string(name_of(host));
     SymbolTable sizes;
     sizes.set("f", random.size("f"));
     for (const char* symbol : {"h", "h1", "h2", "h3", "c", "m", "d", "l", "heads"}) {

@@ -67,6 +67,15 @@ template <NamedEnum E>
 constexpr std::string_view name_of(E value) {
   return names_of(value)[static_cast<std::size_t>(value)];
 }
+/// The enumerator of that name, if there is one.
+template <NamedEnum E>
+constexpr std::optional<E> value_named(std::string_view name) {
+  const auto names = names_of(E{});
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == name) return static_cast<E>(i);
+  }
+  return std::nullopt;
+}
 
 namespace detail {
 
@@ -134,14 +143,9 @@ template <NamedEnum E>
 bool convert(const AttributeValue& from, E& to) {
   const auto* name = std::get_if<std::string>(&from);
   if (name == nullptr) return false;
-  const auto names = names_of(E{});
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    if (names[i] == *name) {
-      to = static_cast<E>(i);
-      return true;
-    }
-  }
-  return false;
+  const std::optional<E> value = value_named<E>(*name);
+  if (value) to = *value;
+  return value.has_value();
 }
 
 template <class T>

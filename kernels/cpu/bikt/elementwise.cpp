@@ -11,13 +11,15 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/cpu/bikt/exponential-inl.h"
+#include "kernels/cpu/core/exponential-inl.h"
 #include "researchkit/bikt/elementwise.hpp"
 #include "researchkit/core/simd.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace researchkit::bikt::detail {
 namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+using researchkit::detail::HWY_NAMESPACE::exp_of_nonpositive;
 
 template <class Real>
 void offset_relu_rows(const Real* HWY_RESTRICT x, const Real* HWY_RESTRICT b, std::int64_t rows,

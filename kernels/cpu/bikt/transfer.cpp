@@ -15,7 +15,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/cpu/bikt/exponential-inl.h"
+#include "kernels/cpu/core/exponential-inl.h"
 #include "researchkit/bikt/transfer.hpp"
 #include "researchkit/core/parallel.hpp"
 #include "researchkit/core/simd.hpp"
@@ -47,6 +47,7 @@ HWY_BEFORE_NAMESPACE();
 namespace researchkit::bikt::detail {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+using researchkit::detail::HWY_NAMESPACE::exp_of_nonpositive;
 
 /// log(x) for finite x >= 1: x = m 2^n with m in [sqrt(1/2), sqrt(2)), and 2 atanh(s) with s = (m - 1) / (m + 1),
 /// |s| < 0.1716, to s^11, whose first missing term is below 3e-11.

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/cpu/core/exponential-inl.h"
 #include "researchkit/core/parallel.hpp"
 #include "researchkit/core/simd.hpp"
 #include "researchkit/nfgnn/coefficients.hpp"
@@ -25,26 +26,10 @@ HWY_BEFORE_NAMESPACE();
 namespace researchkit::nfgnn::detail {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+using researchkit::detail::HWY_NAMESPACE::exp_bounded;
 
 inline constexpr std::int64_t kTile = 64;
 inline constexpr std::int64_t kSums = ParameterGradients<float>::kLanes;
-
-/// exp(x) for |x| <= 80: x = n ln 2 + r with |r| <= ln 2 / 2, and the series of exp(r) to r^7 / 7!,
-/// whose first missing term is below 5e-9.
-template <class D, class V>
-V exp_bounded(D d, V x) {
-  const hn::RebindToSigned<D> di;
-  const auto n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504f)));
-  // ln 2 in two parts: the first has few bits, so that n times it is exact.
-  auto r = hn::Sub(x, hn::Mul(n, hn::Set(d, 0.693359375f)));
-  r = hn::Add(r, hn::Mul(n, hn::Set(d, 2.12194440e-4f)));
-  auto sum = hn::Set(d, 1.f / 5040);
-  for (const float factor : {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 0.5f, 1.f, 1.f}) {
-    sum = hn::Add(hn::Mul(sum, r), hn::Set(d, factor));
-  }
-  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
-  return hn::Mul(sum, hn::BitCast(d, exponent));
-}
 
 /// tanh: near 0 its series to x^9, elsewhere 1 - u with u = 2 / (exp(2 |x|) + 1). The slope is
 /// u (2 - u), which loses nothing to cancellation where tanh is near 1.
