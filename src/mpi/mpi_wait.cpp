@@ -76,11 +76,13 @@ MpiWaits::MpiWaits(double seconds) : limit_(seconds), rank_(world_rank()) {
   MPI_Comm_set_errhandler(channel_, MPI_ERRORS_RETURN);
 }
 MpiWaits::~MpiWaits() {
-  for (auto& [request, answer] : answers_) {
+  const auto let_go = [](MPI_Request& request) {
     int done = 0;
     MPI_Test(&request, &done, MPI_STATUS_IGNORE);
     if (done == 0) MPI_Request_free(&request);
-  }
+  };
+  for (auto& [request, answer] : answers_) let_go(request);
+  for (auto& [request, question] : questions_) let_go(request);
   const MpiDeadline deadline("MPI_Comm_free", limit_.count());
   MPI_Comm_free(&channel_);
 }
@@ -138,11 +140,10 @@ void MpiWaits::answer_questions() {
 /// What a rank waits for; nothing if it does not say so soon.
 std::optional<Waiting> MpiWaits::ask(int other) {
   if (other == rank_) return now_;
-  const Question question{++questions_};
-  MPI_Request sending = MPI_REQUEST_NULL;
+  // Kept while it is under way: a stopped rank never takes it.
+  auto& [sending, question] = questions_.emplace_back();
+  question.number = static_cast<int>(questions_.size());
   MPI_Isend(&question, sizeof question, MPI_BYTE, other, kQuestion, channel_, &sending);
-  MPI_Request_free(&sending);  // four bytes, which MPI has copied when the call returns
-  // NOLINTNEXTLINE(clang-analyzer-optin.mpi.MPI-Checker): a stopped rank would never complete it
   const auto begin = std::chrono::steady_clock::now();
   while (std::chrono::steady_clock::now() - begin < kPatience) {
     answer_questions();

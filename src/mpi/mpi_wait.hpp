@@ -33,7 +33,7 @@ class MpiWaits {
 
  private:
   struct Question {
-    int number;
+    int number = 0;
   };
   struct Answer {
     int number = 0, peer = -1;
@@ -44,9 +44,10 @@ class MpiWaits {
 
   std::chrono::duration<double> limit_;
   MPI_Comm channel_ = MPI_COMM_NULL;
-  int rank_ = 0, questions_ = 0;
+  int rank_ = 0;
   std::optional<Waiting> now_;
-  std::list<std::pair<MPI_Request, Answer>> answers_;  // under way
+  std::list<std::pair<MPI_Request, Answer>> answers_;      // under way
+  std::list<std::pair<MPI_Request, Question>> questions_;  // all that were asked
 };
 
 /// Ends the process, with words, if it lives longer than the limit: for calls of MPI that block.
