@@ -8,31 +8,21 @@
 // CASE: plain:HOST, joint:HOST, transfer, dual, derived or gate. Data sets are read below
 // $RESEARCHKIT_DATA/graphs; without it a generated graph of the size of cora is measured.
 #include <benchmark/benchmark.h>
-#include <fmt/format.h>
 
-#include <chrono>
-#include <cstdlib>
-#include <ctime>
-#include <filesystem>
-#include <functional>
-#include <iostream>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "researchkit/bikt/bikt.hpp"
 #include "researchkit/bikt/transfer.hpp"
-#include "researchkit/core/peak.hpp"
 #include "researchkit/graph/graph.hpp"
-#include "researchkit/nn/initialize.hpp"
+#include "support/served_cases.hpp"
 
 namespace {
 
 using namespace researchkit;
 
-/// One thing to measure, ready to run, and the operations of a call.
-struct Case {
-  std::function<void()> call;
-  double flops = 0;
-};
+using bench::Case;
 
 std::shared_ptr<graph::NodeDataset> load(const std::string& name) {
   const Context ctx;
@@ -40,20 +30,16 @@ std::shared_ptr<graph::NodeDataset> load(const std::string& name) {
     return std::make_shared<graph::NodeDataset>(
         graph::csbm(ctx, {.nodes = 2700, .average_degree = 4, .features = 20}));
   }
-  const char* folder = std::getenv("RESEARCHKIT_DATA");
-  if (folder == nullptr) throw Error("RESEARCHKIT_DATA does not name the data sets");
-  return std::make_shared<graph::NodeDataset>(
-      graph::load_dataset(ctx, std::filesystem::path(folder) / "graphs" / name));
+  return bench::stored_dataset(name);
 }
 
 /// A step past warm-up and ramp, so that all terms are there, and its evaluation.
 Case training_case(const Context& ctx, const std::shared_ptr<graph::NodeDataset>& data,
                    bikt::Schedule schedule, const std::string& kind) {
   bikt::HostOptions options;
-  const auto names = names_of(bikt::Host{});
-  const auto found = std::find(names.begin(), names.end(), kind);
-  if (found == names.end()) throw Error("no host '" + kind + "'");
-  options.host = static_cast<bikt::Host>(found - names.begin());
+  const auto named = value_named<bikt::Host>(kind);
+  if (!named) throw Error("no host '" + kind + "'");
+  options.host = *named;
   const auto host =
       std::make_shared<bikt::BuiltinHost<float>>(options, data->features.columns(), data->classes);
   const auto split = data->public_split.empty()
@@ -72,12 +58,6 @@ Case training_case(const Context& ctx, const std::shared_ptr<graph::NodeDataset>
   }};
 }
 
-Array<float, 2> random_matrix(std::int64_t rows, std::int64_t columns, std::uint64_t stream) {
-  Array<float, 2> matrix({rows, columns});
-  nn::normal<float>({matrix.data_handle(), static_cast<std::size_t>(matrix.size())}, 1, 1, stream);
-  return matrix;
-}
-
 /// Logits of both branches and of both teachers.
 struct Logits {
   Array<float, 2> host, derived, host_teacher, derived_teacher, d_host, d_derived;
@@ -86,7 +66,7 @@ struct Logits {
     std::uint64_t stream = 0;
     for (Array<float, 2>* logits :
          {&host, &derived, &host_teacher, &derived_teacher, &d_host, &d_derived}) {
-      *logits = random_matrix(data.nodes(), data.classes, stream++);
+      *logits = bench::random_matrix(data.nodes(), data.classes, stream++);
     }
     for (std::int64_t i = 0; i < data.nodes(); ++i) weight(i) = 0.5f;
   }
@@ -125,8 +105,8 @@ Case gate_case(const Context& ctx, const std::shared_ptr<graph::NodeDataset>& da
 Case dual_case(const Context& ctx, const std::shared_ptr<graph::NodeDataset>& data) {
   const auto a = normalized(ctx, data->adjacency, graph::Normalization::sym, 1);
   const std::int64_t n = data->nodes(), c = data->classes;
-  const auto h = random_matrix(n, 64, 1), m = random_matrix(n, 64, 2), w = random_matrix(64, c, 3),
-             d = random_matrix(n, c, 4);
+  const auto h = bench::random_matrix(n, 64, 1), m = bench::random_matrix(n, 64, 2),
+             w = bench::random_matrix(64, c, 3), d = bench::random_matrix(n, c, 4);
   const Array<float, 1> b({c});
   return {[=] {
             const In<std::int32_t, 1> indptr(a.indptr().data(), {n + 1}),
@@ -184,76 +164,20 @@ Case make_case(const std::string& dataset, const std::string& name, int threads)
   throw Error("no case '" + name + "'");
 }
 
-double processor_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-int serve(const std::string& dataset, const std::string& name, int threads) {
-  const Case measured = make_case(dataset, name, threads);
-  std::string line;
-  while (std::getline(std::cin, line)) {
-    const auto wall = std::chrono::steady_clock::now();
-    const double processor = processor_seconds();
-    measured.call();
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - wall;
-    fmt::print("{} {}\n", elapsed.count(), processor_seconds() - processor);
-    std::fflush(stdout);
-  }
-  return 0;
-}
-
-void run_case(benchmark::State& state, const std::string& dataset, const std::string& name,
-              int threads) {
-  const Case measured = make_case(dataset, name, threads);
-  for ([[maybe_unused]] auto _ : state) measured.call();
-  if (measured.flops > 0) {
-    const double peak = machine_peak(threads).gemm_f32_flops_per_s;
-    const double done = measured.flops * static_cast<double>(state.iterations());
-    state.counters["GFLOP/s"] = benchmark::Counter(1e-9 * done, benchmark::Counter::kIsRate);
-    state.counters["share of peak"] = benchmark::Counter(done / peak, benchmark::Counter::kIsRate);
-  }
-}
-
 void register_cases() {
   std::vector<std::string> datasets = {"csbm"};
-  if (std::getenv("RESEARCHKIT_DATA") != nullptr) {
-    datasets = {"cora", "citeseer", "pubmed", "chameleon"};
-  }
-  const int all = default_thread_count();
+  if (bench::has_stored_datasets()) datasets = {"cora", "citeseer", "pubmed", "chameleon"};
   std::vector<std::string> cases = {"transfer", "gate", "dual", "derived"};
   for (const std::string_view host : names_of(bikt::Host{})) {
-    for (const std::string schedule : {"plain:", "joint:"}) {
-      cases.push_back(schedule + std::string(host));
-    }
+    for (const char* schedule : {"plain:", "joint:"}) cases.push_back(schedule + std::string(host));
   }
-  for (const int threads : all == 1 ? std::vector{1} : std::vector{1, all}) {
-    for (const std::string& dataset : datasets) {
-      for (const std::string& name : cases) {
-        benchmark::RegisterBenchmark(
-            fmt::format("{}/{}/threads:{}", name, dataset, threads).c_str(), run_case, dataset,
-            name, threads)
-            ->Unit(benchmark::kMillisecond)
-            ->UseRealTime();
-      }
-    }
+  for (const std::string& dataset : datasets) {
+    for (const std::string& name : cases) bench::register_case(make_case, dataset, name);
   }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    if (argc == 5 && std::string(argv[1]) == "--serve") {
-      return serve(argv[2], argv[3], std::atoi(argv[4]));
-    }
-    register_cases();
-    benchmark::Initialize(&argc, argv);
-    benchmark::RunSpecifiedBenchmarks();
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_bikt: {}\n", error.what());
-    return 1;
-  }
-  return 0;
+  return bench::run_program(argc, argv, make_case, register_cases);
 }

@@ -8,32 +8,21 @@
 // CASE: epoch, filter, spmm8 or spmm64. Data sets are read below $RESEARCHKIT_DATA/graphs; without it
 // only the generated graph is measured.
 #include <benchmark/benchmark.h>
-#include <fmt/format.h>
 
-#include <chrono>
-#include <cstdlib>
-#include <ctime>
-#include <filesystem>
-#include <functional>
-#include <iostream>
 #include <memory>
+#include <string>
+#include <vector>
 
-#include "researchkit/core/peak.hpp"
 #include "researchkit/graph/graph.hpp"
 #include "researchkit/nfgnn/filter.hpp"
 #include "researchkit/nfgnn/nfgnn.hpp"
-#include "researchkit/nn/initialize.hpp"
+#include "support/served_cases.hpp"
 
 namespace {
 
 using namespace researchkit;
 
-/// One thing to measure, ready to run; flops of a call, and bytes that its buffers hold.
-struct Case {
-  std::function<void()> call;
-  double flops = 0;
-  std::size_t buffer_bytes = 0;
-};
+using bench::Case;
 
 std::shared_ptr<graph::NodeDataset> load(const std::string& name) {
   const Context ctx;
@@ -44,21 +33,12 @@ std::shared_ptr<graph::NodeDataset> load(const std::string& name) {
     data->adjacency = graph::rmat_graph(ctx, 20, 5, 1);
     return data;
   }
-  const char* folder = std::getenv("RESEARCHKIT_DATA");
-  if (folder == nullptr) throw Error("RESEARCHKIT_DATA does not name the data sets");
-  return std::make_shared<graph::NodeDataset>(
-      graph::load_dataset(ctx, std::filesystem::path(folder) / "graphs" / name));
-}
-
-Array<float, 2> random_matrix(std::int64_t rows, std::int64_t columns) {
-  Array<float, 2> matrix({rows, columns});
-  nn::normal<float>({matrix.data_handle(), static_cast<std::size_t>(matrix.size())}, 1, 1, 1);
-  return matrix;
+  return bench::stored_dataset(name);
 }
 
 Case spmm_case(const Context& ctx, const graph::NodeDataset& data, std::int64_t d) {
   const auto a = normalized(ctx, data.adjacency, graph::Normalization::cheb, 0);
-  const auto x = random_matrix(a.columns(), d);
+  const auto x = bench::random_matrix(a.columns(), d);
   const Array<float, 2> y({a.rows(), d});
   return {[=] { graph::multiply<float>(ctx, a, x, y); }, 2 * static_cast<double>(a.entries() * d),
           0};
@@ -75,16 +55,16 @@ struct FilterBuffers {
   explicit FilterBuffers(const graph::NodeDataset& data, const Context& ctx)
       : a(normalized(ctx, data.adjacency, graph::Normalization::cheb, 0)) {
     const std::int64_t n = a.rows(), c = data.classes, stride = nfgnn::padded_columns(c);
-    w = random_matrix(11, 3 * c);
-    b = random_matrix(11, 3);
-    gamma = random_matrix(3, 11);
-    d_w = random_matrix(11, 3 * c);
-    d_b = random_matrix(11, 3);
-    d_gamma = random_matrix(3, 11);
-    eta = random_matrix(n, 11);
-    y = random_matrix(n, stride);
-    d_y = random_matrix(n, stride);
-    for (int k = 0; k < 24; ++k) memory.push_back(random_matrix(n, stride));
+    w = bench::random_matrix(11, 3 * c);
+    b = bench::random_matrix(11, 3);
+    gamma = bench::random_matrix(3, 11);
+    d_w = bench::random_matrix(11, 3 * c);
+    d_b = bench::random_matrix(11, 3);
+    d_gamma = bench::random_matrix(3, 11);
+    eta = bench::random_matrix(n, 11);
+    y = bench::random_matrix(n, stride);
+    d_y = bench::random_matrix(n, stride);
+    for (int k = 0; k < 24; ++k) memory.push_back(bench::random_matrix(n, stride));
     for (std::size_t k = 0; k < 11; ++k) {
       t.push_back(memory[k].data_handle());
       d_t.push_back(memory[11 + k].data_handle());
@@ -153,77 +133,19 @@ Case make_case(const std::string& dataset, const std::string& name, int threads)
   throw Error("no case '" + name + "'");
 }
 
-double processor_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-int serve(const std::string& dataset, const std::string& name, int threads) {
-  const Case measured = make_case(dataset, name, threads);
-  std::string line;
-  while (std::getline(std::cin, line)) {
-    const auto wall = std::chrono::steady_clock::now();
-    const double processor = processor_seconds();
-    measured.call();
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - wall;
-    fmt::print("{} {}\n", elapsed.count(), processor_seconds() - processor);
-    std::fflush(stdout);
-  }
-  return 0;
-}
-
-void run_case(benchmark::State& state, const std::string& dataset, const std::string& name,
-              int threads) {
-  const Case measured = make_case(dataset, name, threads);
-  while (state.KeepRunning()) measured.call();
-  if (measured.flops > 0) {
-    const double peak = machine_peak(threads).gemm_f32_flops_per_s;
-    const double done = measured.flops * static_cast<double>(state.iterations());
-    state.counters["GFLOP/s"] = benchmark::Counter(1e-9 * done, benchmark::Counter::kIsRate);
-    state.counters["share of peak"] = benchmark::Counter(done / peak, benchmark::Counter::kIsRate);
-  }
-  if (measured.buffer_bytes > 0) {
-    state.counters["buffers MB"] = 1e-6 * static_cast<double>(measured.buffer_bytes);
-  }
-}
-
 void register_cases() {
   std::vector<std::string> datasets;
-  if (std::getenv("RESEARCHKIT_DATA") != nullptr) {
-    datasets = {"cora", "chameleon", "pubmed", "texas", "squirrel"};
-  }
-  const int all = default_thread_count();
-  for (const int threads : all == 1 ? std::vector{1} : std::vector{1, all}) {
-    for (const std::string& dataset : datasets) {
-      for (const std::string name : {"epoch", "filter", "spmm8", "spmm64"}) {
-        benchmark::RegisterBenchmark(
-            fmt::format("{}/{}/threads:{}", name, dataset, threads).c_str(), run_case, dataset,
-            name, threads)
-            ->Unit(benchmark::kMillisecond)
-            ->UseRealTime();
-      }
+  if (bench::has_stored_datasets()) datasets = {"cora", "chameleon", "pubmed", "texas", "squirrel"};
+  for (const std::string& dataset : datasets) {
+    for (const char* name : {"epoch", "filter", "spmm8", "spmm64"}) {
+      bench::register_case(make_case, dataset, name);
     }
-    benchmark::RegisterBenchmark(fmt::format("spmm8/rmat_1m/threads:{}", threads).c_str(), run_case,
-                                 "rmat_1m", "spmm8", threads)
-        ->Unit(benchmark::kMillisecond)
-        ->UseRealTime();
   }
+  bench::register_case(make_case, "rmat_1m", "spmm8");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    if (argc == 5 && std::string(argv[1]) == "--serve") {
-      return serve(argv[2], argv[3], std::atoi(argv[4]));
-    }
-    register_cases();
-    benchmark::Initialize(&argc, argv);
-    benchmark::RunSpecifiedBenchmarks();
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_nfgnn: {}\n", error.what());
-    return 1;
-  }
-  return 0;
+  return bench::run_program(argc, argv, make_case, register_cases);
 }

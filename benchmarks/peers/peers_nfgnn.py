@@ -9,17 +9,15 @@ more. An epoch is a training step and an evaluation. Data sets are read below $R
 --train DATASET trains the peer with the preset of train_nfgnn instead and prints its accuracies.
 """
 import argparse
-import json
 import math
 import os
 import pathlib
-import platform
-import subprocess
 import sys
-import time
 
 import numpy as np
 import torch
+
+from side_by_side import GraphData, Product, machine, measure, write_report
 
 # Wanted ratios: whole epochs and the filter's forward and backward, by data set.
 EPOCH_GOALS = {"cora": 4, "chameleon": 4, "texas": 6, "pubmed": 3, "squirrel": 3}
@@ -28,47 +26,9 @@ SPMM_GOALS = {"spmm8": 3, "spmm64": 1.3}
 DATASETS = ["cora", "chameleon", "pubmed", "texas", "squirrel"]
 
 
-class Data:
-    def __init__(self, name):
-        folder = pathlib.Path(os.environ["RESEARCHKIT_DATA"]) / "graphs" / name
-        read = lambda part: np.load(folder / (part + ".npy"))
-        self.labels = torch.from_numpy(read("labels").astype(np.int64))
-        self.n, self.classes = len(self.labels), int(self.labels.max()) + 1
-        edges = read("edges")
-        edges = edges[edges[:, 0] != edges[:, 1]]
-        pairs = np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0)
-        degree = np.bincount(pairs[:, 0], minlength=self.n).astype(np.float64)
-        factor = np.where(degree > 0, 1 / np.sqrt(np.maximum(degree, 1)), 0)
-        values = -(factor[pairs[:, 0]] * factor[pairs[:, 1]]).astype(np.float32)
-        self.operator = csr(np.bincount(pairs[:, 0], minlength=self.n), pairs[:, 1], values, self.n)
-        indptr, indices, x = read("feat_indptr"), read("feat_indices"), read("feat_values")
-        self.columns = json.loads((folder / "meta.json").read_text())["num_features"]
-        counts = np.diff(indptr)
-        rows = np.repeat(np.arange(self.n), counts)
-        sums = np.maximum(np.bincount(rows, x, minlength=self.n), 1)
-        self.counts, self.indices, self.x = counts, indices, torch.from_numpy((x / sums[rows]).astype(np.float32))
-        order = np.lexsort((rows, indices))
-        self.order = torch.from_numpy(order)
-        self.t_counts, self.t_indices = np.bincount(indices, minlength=self.columns), rows[order]
-
-
-def csr(counts, indices, values, columns):
-    indptr = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
-    return torch.sparse_csr_tensor(indptr, torch.from_numpy(np.asarray(indices, np.int64)),
-                                   torch.as_tensor(values), (len(counts), columns))
-
-
-class Product(torch.autograd.Function):
-    """A constant sparse matrix times a dense one; the transpose is given."""
-
-    @staticmethod
-    def forward(ctx, matrix, transposed, dense):
-        ctx.transposed = transposed
-        return matrix @ dense
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return None, None, ctx.transposed @ gradient
+def graph_data(name):
+    """With the scaled Laplacian, whose entries off the diagonal are negative."""
+    return GraphData(name, self_loops=False, sign=-1)
 
 
 class Filter(torch.nn.Module):
@@ -105,9 +65,7 @@ class Model(torch.nn.Module):
         drop = torch.nn.functional.dropout
         data = self.data
         x = drop(data.x, self.dropout, self.training)
-        features = csr(data.counts, data.indices, x, data.columns)
-        transposed = csr(data.t_counts, data.t_indices, x[data.order], data.n)
-        hidden = torch.relu(Product.apply(features, transposed, self.w1) + self.b1)
+        hidden = torch.relu(Product.apply(*data.features(x, self.training), self.w1) + self.b1)
         logits = self.second(drop(hidden, self.dropout, self.training))
         return self.filter(data.operator, drop(logits, self.dprate, self.training))
 
@@ -133,7 +91,7 @@ def balanced_split(data, seed):
 
 
 def epoch_call(name):
-    data = Data(name)
+    data = graph_data(name)
     model = Model(data)
     adam = optimizer(model)
     train, validation, _ = balanced_split(data, 0)
@@ -151,7 +109,7 @@ def epoch_call(name):
 
 
 def filter_call(name):
-    data = Data(name)
+    data = graph_data(name)
     module = Filter(data.classes)
     x = torch.randn(data.n, data.classes, requires_grad=True)
     upstream = torch.randn(data.n, data.classes)
@@ -164,7 +122,7 @@ def filter_call(name):
 
 
 def spmm_call(name, columns):
-    data = Data(name)
+    data = graph_data(name)
     x = torch.randn(data.n, columns)
     return lambda: data.operator @ x
 
@@ -175,43 +133,9 @@ def peer_call(name, case):
     return filter_call(name) if case == "filter" else spmm_call(name, int(case[4:]))
 
 
-class Ours:
-    def __init__(self, program, name, case, threads):
-        self.process = subprocess.Popen([program, "--serve", name, case, str(threads)], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        env={**os.environ, "OMP_WAIT_POLICY": "passive"})
-
-    def seconds(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit("bench_nfgnn ended early")
-        return tuple(float(word) for word in line.split())
-
-
-def measure(program, name, case, threads, repeat, goal):
-    ours, peer = Ours(program, name, case, threads), peer_call(name, case)
-    kind = 1 if threads == 1 else 0
-    our_times, peer_times = [], []
-    for _ in range(repeat + 2):
-        our_times.append(ours.seconds()[kind])
-        clock = time.process_time if threads == 1 else time.perf_counter
-        begin = clock()
-        peer()
-        peer_times.append(clock() - begin)
-    our_s, peer_s = min(our_times[2:]), min(peer_times[2:])
-    row = {"case": case, "dataset": name, "threads": threads, "ours_s": our_s, "peer": "PyTorch",
-           "peer_s": peer_s, "ratio": peer_s / our_s, "goal": goal,
-           "same_result": "not compared"}
-    print("%-8s %-10s %d thread(s) %9.3f ms   PyTorch %9.3f ms  %6.2f x  >= %g" % (
-        case, name, threads, our_s * 1e3, peer_s * 1e3, row["ratio"], goal), flush=True)
-    return row
-
-
 def train(name, splits):
     """The recipe of train_nfgnn, on the peer."""
-    data = Data(name)
+    data = graph_data(name)
     small = name in ("texas", "wisconsin", "cornell")
     lr, decay = (0.05, 5e-3 if name == "cornell" else 1e-3) if small else (0.01, 5e-4)
     accuracies = []
@@ -257,21 +181,19 @@ def main():
         sys.exit("RESEARCHKIT_DATA does not name the data sets")
     if arguments.train:
         return train(arguments.train, arguments.splits)
-    report = {"machine": {"processors": os.cpu_count(), "system": platform.platform(),
-                          "load_before": os.getloadavg()[0], "torch": torch.__version__},
-              "not_measured": ["PyTorch Geometric"], "rows": []}
+    report = {"machine": machine(), "not_measured": ["PyTorch Geometric"], "rows": []}
     for case in ("epoch", "filter", "spmm8", "spmm64"):
         for name in DATASETS:
             if arguments.only not in case + " " + name:
                 continue
             goal = (EPOCH_GOALS[name] if case == "epoch" else
                     FILTER_GOAL if case == "filter" else SPMM_GOALS[case])
-            report["rows"].append(measure(arguments.build / "bench_nfgnn", name, case,
-                                          arguments.threads, arguments.repeat, goal))
+            report["rows"].append(measure(arguments.build / "bench_nfgnn", name, case, peer_call(name, case),
+                                          arguments.threads, arguments.repeat,
+                                          {"case": case + ", " + name, "goal": goal}))
     reached = sum(r["ratio"] >= r["goal"] for r in report["rows"])
     print("%d of %d goals reached" % (reached, len(report["rows"])))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(arguments.out, report)
 
 
 if __name__ == "__main__":
