@@ -4,8 +4,8 @@
 //   bench_bikt [Google Benchmark's options]
 //   bench_bikt --serve DATASET CASE THREADS
 //
-// The second form answers each line of its input with the wall and processor seconds of one call of
-// CASE: plain:HOST, joint:HOST, transfer, dual, derived or gate. Data sets are read below
+// The second form answers each number of its input with the wall and processor seconds of the fastest of
+// so many calls of CASE: plain:HOST, joint:HOST, transfer, dual, derived or gate. Data sets are read below
 // $RESEARCHKIT_DATA/graphs; without it a generated graph of the size of cora is measured.
 #include <benchmark/benchmark.h>
 

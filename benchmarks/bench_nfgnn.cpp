@@ -4,8 +4,8 @@
 //   bench_nfgnn [Google Benchmark's options]
 //   bench_nfgnn --serve DATASET CASE THREADS
 //
-// The second form answers each line of its input with the wall and processor seconds of one call of
-// CASE: epoch, filter, spmm8 or spmm64. Data sets are read below $RESEARCHKIT_DATA/graphs; without it
+// The second form answers each number of its input with the wall and processor seconds of the fastest of
+// so many calls of CASE: epoch, filter, spmm8 or spmm64. Data sets are read below $RESEARCHKIT_DATA/graphs; without it
 // only the generated graph is measured.
 #include <benchmark/benchmark.h>
 

@@ -5,8 +5,8 @@
 
 Both sides train the same two-layer GCN of 64 hidden units in float32: `plain` is a step of the host and its
 evaluation, `joint` a step of both branches with all losses, teachers from the evaluation before, and the
-evaluation of both. The first product is shared by the branches on both sides. Calls take turns; the fastest
-of each counts, in processor time on one thread and in wall time on more. Data sets are read below
+evaluation of both. The first product is shared by the branches on both sides. They take turns; the
+fastest call of each counts, in processor time on one thread and in wall time on more. Data sets are read below
 $RESEARCHKIT_DATA/graphs.
 """
 import argparse

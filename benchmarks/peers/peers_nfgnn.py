@@ -4,7 +4,7 @@
   peers_nfgnn.py --build build/release --out build/report/bench/nfgnn.json [--repeat 15] [--threads 1]
 
 Both sides train the same model (K 10, rank 3, hidden 64, dropout, Adam with two groups) in float32 and take
-turns, call by call; the fastest call of each counts, in processor time on one thread and in wall time on
+turns; the fastest call of each counts, in processor time on one thread and in wall time on
 more. An epoch is a training step and an evaluation. Data sets are read below $RESEARCHKIT_DATA/graphs.
 --train DATASET trains the peer with the preset of train_nfgnn instead and prints its accuracies.
 """

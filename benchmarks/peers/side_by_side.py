@@ -10,9 +10,11 @@ import time
 import numpy as np
 import torch
 
+TURN_S = 0.02  # of one side before the other's
+
 
 class Served:
-    """`bench_<namespace> --serve DATASET CASE THREADS`: one call for each line that it is sent."""
+    """`bench_<namespace> --serve DATASET CASE THREADS`, which makes as many calls as it is told."""
 
     def __init__(self, program, dataset, case, threads):
         self.program = program
@@ -20,9 +22,9 @@ class Served:
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         env={**os.environ, "OMP_WAIT_POLICY": "passive"})
 
-    def seconds(self):
-        """Wall and processor seconds of one call."""
-        self.process.stdin.write("\n")
+    def seconds(self, calls):
+        """Wall and processor seconds of the fastest of so many calls in a row."""
+        self.process.stdin.write("%d\n" % calls)
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
@@ -38,19 +40,25 @@ class Served:
 
 
 def measure(program, dataset, served_case, peer, threads, repeat, row):
-    """Fastest calls of both, taking turns after three to warm up: processor time on one thread, else wall time.
+    """Fastest calls of both in turns, on one thread in processor time, else in wall time.
 
-    `row` holds the case's name and its goal; it is completed and printed.
+    A turn is TURN_S of the peer's calls, at least five, and as many of ours: a short call right after the other
+    side's finds cold caches and takes twice its time. `row` holds the case's name and its goal; it is completed and printed.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
     our_times, peer_times = [], []
     with Served(program, dataset, served_case, threads) as ours:
-        for _ in range(repeat + 3):
-            our_times.append(ours.seconds()[1 if threads == 1 else 0])
-            begin = clock()
-            peer()
-            peer_times.append(clock() - begin)
-    our_s, peer_s = min(our_times[3:]), min(peer_times[3:])
+        peer()
+        begin = clock()
+        peer()
+        calls = max(5, int(TURN_S / max(clock() - begin, 1e-6)))
+        for _ in range(repeat):
+            our_times.append(ours.seconds(calls)[1 if threads == 1 else 0])
+            for _ in range(calls):
+                begin = clock()
+                peer()
+                peer_times.append(clock() - begin)
+    our_s, peer_s = min(our_times), min(peer_times)
     row = {"dataset": dataset, "threads": threads, "ours_s": our_s, "peer": "PyTorch", "peer_s": peer_s,
            "ratio": peer_s / our_s, "same_result": "not compared", **row}
     print("%-24s %d thread(s) %9.3f ms   PyTorch %9.3f ms  %6.2f x  >= %g" % (

@@ -30,8 +30,8 @@ Array<float, 2> random_matrix(std::int64_t rows, std::int64_t columns, std::uint
 /// Registers a case with Google Benchmark, on one thread and on all.
 void register_case(MakeCase make, const std::string& dataset, const std::string& name);
 
-/// `--serve DATASET CASE THREADS`: answers each line of the input with the wall and processor seconds of
-/// one call of the case. Anything else: Google Benchmark, after register_cases(). The exit status.
+/// `--serve DATASET CASE THREADS`: answers each number of the input with the wall and processor seconds of
+/// the fastest of so many calls in a row. Anything else: Google Benchmark, after register_cases(). The exit status.
 int run_program(int argc, char** argv, MakeCase make, void (*register_cases)());
 
 }  // namespace researchkit::bench
