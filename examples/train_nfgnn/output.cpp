@@ -51,15 +51,19 @@ void write_curves(const std::filesystem::path& file, const std::string& title,
 }
 
 void write_responses(const std::filesystem::path& file, const rk::graph::NodeDataset& data,
-                     const rk::nfgnn::TrainingResult& training) {
-  const std::vector<double> homophily = rk::graph::local_homophily(data);
+                     const SplitResult& result) {
+  std::vector<double> homophily = rk::graph::local_homophily(data);
+  for (std::size_t i = 0; i < result.nodes.size(); ++i) {  // ascending, so none is read too late
+    homophily[i] = homophily[static_cast<std::size_t>(result.nodes[i])];
+  }
+  if (!result.nodes.empty()) homophily.resize(result.nodes.size());
   std::vector<std::size_t> order;
   for (std::size_t i = 0; i < homophily.size(); ++i) {
     if (homophily[i] >= 0) order.push_back(i);
   }
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return homophily[a] < homophily[b]; });
-  const auto eta = training.coefficients.view<float, 2>();
+  const auto eta = result.training.coefficients.view<float, 2>();
   std::vector<rk::PlotLine> lines;
   for (std::size_t fifth = 0; fifth < 5; ++fifth) {
     const std::size_t begin = order.size() * fifth / 5, end = order.size() * (fifth + 1) / 5;

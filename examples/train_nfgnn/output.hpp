@@ -10,7 +10,8 @@
 struct SplitResult {
   std::int64_t split = 0;
   double majority = 0;  ///< test accuracy of the most frequent class
-  researchkit::nfgnn::TrainingResult training;
+  researchkit::nfgnn::TrainingResult training = {};
+  std::vector<std::int32_t> nodes = {};  ///< that the coefficients are of; empty: all
 };
 
 /// One line per split.
@@ -23,4 +24,4 @@ void write_curves(const std::filesystem::path& file, const std::string& title,
 /// The filter responses g_i(lambda) over [0, 2] of the mean node of each fifth by local homophily: low
 /// lambda keeps what neighbours share, high lambda what sets them apart.
 void write_responses(const std::filesystem::path& file, const researchkit::graph::NodeDataset& data,
-                     const researchkit::nfgnn::TrainingResult& training);
+                     const SplitResult& result);

@@ -25,8 +25,11 @@ struct Options {
   std::string split = "random";  // random, fixed, public
   std::int64_t splits = 10;
   std::uint64_t seed = 0;
-  bool directed = false, inductive = false;
+  std::string mode = "transductive";  // inductive, scalable
+  bool directed = false;
   int threads = 0;
+  std::int64_t batch = nfgnn::ScalableOptions().batch;
+  std::string storage = "float32";
   std::int64_t search = 0;  // trials
   std::string search_log;
   std::string report, csv, save;
@@ -47,7 +50,7 @@ void write_report(const Options& options, const graph::NodeDataset& data,
   write_csv(folder / "splits.csv", results);
   write_curves(folder / "curves.svg", data.name + ": training of the first split",
                results.front().training);
-  write_responses(folder / "responses.svg", data, results.front().training);
+  write_responses(folder / "responses.svg", data, results.front());
   rk::write_npy(folder / "coefficients.npy", results.front().training.coefficients);
   const nlohmann::ordered_json json = {
       {"title", "A spectral filter for every node: " + data.name},
@@ -139,28 +142,52 @@ void run_inductive(const rk::Context& ctx, const graph::NodeDataset& data, const
   print_summary("test accuracy of unobserved nodes", unseen);
 }
 
+/// Trains one split on the whole graph, or on features that are propagated once.
+SplitResult train_split(const rk::Context& ctx, const graph::NodeDataset& data,
+                        const Options& options, nfgnn::TrainingOptions training, std::int64_t k) {
+  const graph::Split split = split_of(data, options.split, k, options.seed);
+  training.model.seed = options.seed + static_cast<std::uint64_t>(k);
+  SplitResult result{.split = k};
+  result.majority = graph::majority_accuracy(data.labels, data.classes, split, graph::Role::test);
+  std::optional<std::filesystem::path> save;
+  if (!options.save.empty()) {
+    std::filesystem::create_directories(options.save);
+    save = std::filesystem::path(options.save) / fmt::format("split_{}.safetensors", k);
+  }
+  if (options.mode != "scalable") {
+    result.training = nfgnn::train(ctx, data, split, training, progress_of(k), save);
+    return result;
+  }
+  const nfgnn::ScalableOptions scalable{.training = training,
+                                        .batch = options.batch,
+                                        .storage = *rk::dtype_from_string(options.storage)};
+  auto trained = nfgnn::train_scalable(ctx, data, split, scalable, progress_of(k), save);
+  if (k == 0) {
+    fmt::print("propagated features of {} nodes: {:.1f} MB of {}, made in {:.2f} s\n",
+               trained.nodes.size(), 1e-6 * static_cast<double>(trained.stored_bytes),
+               options.storage, trained.propagation_seconds);
+  }
+  result.training = std::move(trained.training);
+  result.nodes = std::move(trained.nodes);
+  return result;
+}
+
 int run(const Options& options, nfgnn::TrainingOptions training) {
   const rk::Context ctx({.threads = options.threads});
   const graph::NodeDataset data = load(ctx, options);
   fmt::print("{}\n", describe(data));
+  if (options.search > 0 && options.mode == "scalable") {
+    throw rk::Error("--search looks for settings of the transductive mode");
+  }
   if (options.search > 0) training = find_settings(ctx, data, options, training);
-  if (options.inductive) {
+  if (options.mode == "inductive") {
     run_inductive(ctx, data, options, training);
     return 0;
   }
   std::vector<SplitResult> results;
   std::vector<double> accuracies;
   for (std::int64_t k = 0; k < options.splits; ++k) {
-    const graph::Split split = split_of(data, options.split, k, options.seed);
-    training.model.seed = options.seed + static_cast<std::uint64_t>(k);
-    std::optional<std::filesystem::path> save;
-    if (!options.save.empty()) {
-      std::filesystem::create_directories(options.save);
-      save = std::filesystem::path(options.save) / fmt::format("split_{}.safetensors", k);
-    }
-    SplitResult result{
-        k, graph::majority_accuracy(data.labels, data.classes, split, graph::Role::test),
-        nfgnn::train(ctx, data, split, training, progress_of(k), save)};
+    SplitResult result = train_split(ctx, data, options, training, k);
     const auto& t = result.training;
     fmt::print(
         "split {}: {} epochs, best {}, validation {:.2f} %, test {:.2f} % (majority {:.2f} %), "
@@ -199,7 +226,15 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"random", "fixed", "public"}));
   app.add_option("--splits", options.splits, "how many")->check(CLI::Range(1, 1000));
   app.add_option("--seed", options.seed, "of splits, first values and dropout");
-  app.add_flag("--inductive", options.inductive, "hide a fifth of the test nodes from training");
+  app.add_option(
+         "--mode", options.mode,
+         "on the whole graph; without a fifth of the test nodes; or in batches of nodes, on "
+         "features that are propagated once")
+      ->check(CLI::IsMember({"transductive", "inductive", "scalable"}));
+  app.add_option("--batch", options.batch, "nodes of a step, in scalable mode")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--storage", options.storage, "of propagated features, in scalable mode")
+      ->check(CLI::IsMember({"float32", "bfloat16"}));
   app.add_flag("--directed", options.directed, "keep the direction of stored edges");
   app.add_option("--threads", options.threads, "0: all");
   app.add_option("--search", options.search,
@@ -214,7 +249,8 @@ int main(int argc, char** argv) {
   // Settings that are not given are those of the data set's preset.
   nfgnn::TrainingOptions given;
   auto* epochs = app.add_option("--epochs", given.epochs, "at most");
-  auto* stop = app.add_option("--early-stop", given.early_stop, "window of the stopping rule");
+  auto* stop = app.add_option("--early-stop", given.early_stop,
+                              "window of the stopping rule; in scalable mode patience");
   auto* lr = app.add_option("--lr", given.lr, "learning rate of the dense layers");
   auto* filter_lr = app.add_option("--prop-lr", given.filter_lr, "learning rate of the filter");
   auto* decay = app.add_option("--wd", given.weight_decay, "weight decay of the dense layers");
@@ -224,13 +260,16 @@ int main(int argc, char** argv) {
   auto* rank = app.add_option("--rank", given.model.rank, "rank of the coefficients");
   auto* order = app.add_option("--K", given.model.K, "highest order");
   auto* dropout = app.add_option("--dropout", given.model.dropout, "of features and hidden units");
-  auto* dprate = app.add_option("--dprate", given.model.filter_dropout, "dropout of the logits");
+  auto* dprate =
+      app.add_option("--dprate", given.model.filter_dropout, "dropout of what is filtered");
   auto* filter = add_choice(app, "--filter", given.model.filter, "what coefficients are made of");
   auto* init = add_choice(app, "--init", given.model.init, "first values of the global part");
   auto* basis = add_choice(app, "--basis", given.model.basis, "polynomials of the filter");
   CLI11_PARSE(app, argc, argv);
 
-  nfgnn::TrainingOptions training = nfgnn::preset(options.dataset);
+  const bool scalable = options.mode == "scalable";
+  nfgnn::TrainingOptions training =
+      scalable ? nfgnn::scalable_preset() : nfgnn::preset(options.dataset);
   const auto take = [](const CLI::Option* option, auto& to, const auto& from) {
     if (option->count() != 0) to = from;
   };

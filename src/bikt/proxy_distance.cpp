@@ -5,7 +5,7 @@
 
 #include "researchkit/bikt/training.hpp"
 #include "researchkit/core/error.hpp"
-#include "researchkit/core/random.hpp"
+#include "researchkit/core/shuffle.hpp"
 
 namespace researchkit::bikt {
 namespace {
@@ -41,8 +41,7 @@ double proxy_distance(In<float, 2> hidden_host, In<float, 2> hidden_derived, std
   if (n < kFolds || d == 0) return 0;
   std::vector<std::int64_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), std::int64_t{0});
-  const Philox random(seed);
-  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i, i)]);
+  shuffle<std::int64_t>(order, Philox(seed));
   order.resize(static_cast<std::size_t>(std::min(n, kMostNodes)));
 
   // Rows 2 i and 2 i + 1 are host and derived of one node; columns standardised, the last one 1.

@@ -7,17 +7,14 @@
 #include <numeric>
 
 #include "researchkit/core/error.hpp"
-#include "researchkit/core/random.hpp"
+#include "researchkit/core/shuffle.hpp"
 
 namespace researchkit::graph {
 namespace {
 
-/// Shuffles by Fisher and Yates; `stream` sets the shuffles of one seed apart.
+/// `stream` sets the shuffles of one seed apart.
 void shuffle(std::vector<std::int64_t>& nodes, std::uint64_t seed, std::uint64_t stream) {
-  const Philox random(seed, stream);
-  for (std::size_t i = nodes.size(); i > 1; --i) {
-    std::swap(nodes[i - 1], nodes[random.below(i, i)]);
-  }
+  researchkit::shuffle<std::int64_t>(nodes, Philox(seed, stream));
 }
 
 void check_fractions(double train, double validation) {

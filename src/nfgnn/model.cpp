@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "researchkit/core/blas.hpp"
-#include "researchkit/core/random.hpp"
 #include "researchkit/graph/dense.hpp"
 #include "researchkit/nfgnn/filter.hpp"
 #include "researchkit/nn/column_sums.hpp"
-#include "researchkit/nn/initialize.hpp"
+#include "src/nfgnn/filter_variables.hpp"
 
 namespace researchkit::nfgnn {
 namespace {
@@ -41,9 +39,9 @@ struct NfgnnModel::State {
   graph::Csr<float> features, features_t, propagation, propagation_t;
   std::int64_t n, classes, stride;  // stride: classes padded for the filter
   ModelOptions options;
-  bool gates_train, gamma_trains;
-
-  autograd::Variable w1, b1, w2, b2, w, b, gamma;
+  FirstValues<float> first;
+  autograd::Variable w1, b1, w2, b2;
+  FilterVariables<float> filter;
   // Weights of the second layer with padded columns, so that logits need no copy.
   Tensor w2_padded, b2_padded;
 
@@ -63,89 +61,24 @@ struct NfgnnModel::State {
         n(propagation.rows()),
         classes(c),
         stride(padded_columns(c)),
-        options(o),
-        gates_train(o.filter != FilterKind::global),
-        gamma_trains(o.filter != FilterKind::local) {
-    check();
-    initialize();
+        options(checked(o)),
+        first(o.seed),
+        w1(first.uniform({features.columns(), o.hidden}, features.columns())),
+        b1(first.uniform({o.hidden}, features.columns())),
+        w2(first.uniform({o.hidden, classes}, o.hidden)),
+        b2(first.uniform({classes}, o.hidden)),
+        filter(first, o, classes, false) {
     make_buffers();
   }
 
-  void check() const {
+  const ModelOptions& checked(const ModelOptions& o) const {
     const auto refuse = [](const char* wanted) {
       throw Error(std::string("NfgnnModel: ") + wanted + " wanted");
     };
     if (propagation.columns() != n) refuse("a square operator");
     if (features.rows() != n) refuse("one row of features for each node");
-    if (classes < 1) refuse("at least one class");
-    if (options.hidden < 1 || options.rank < 1 || options.K < 0 || options.K > 1024) {
-      refuse("hidden and rank of at least 1 and K in [0, 1024]");
-    }
-    for (const double p : {options.dropout, options.filter_dropout}) {
-      if (!(p >= 0 && p < 1)) refuse("dropout in [0, 1)");
-    }
-  }
-
-  std::int64_t filter_rank() const {
-    return options.filter == FilterKind::global ? 1 : options.rank;
-  }
-
-  void initialize() {
-    const std::int64_t f = features.columns(), h = options.hidden, orders_count = options.K + 1;
-    const std::int64_t r = filter_rank();
-    std::uint64_t stream = 0x6e66676e6e00;  // apart from those of dropout
-    const auto uniform = [&](Shape shape, std::int64_t in) {
-      Tensor tensor = zeros(std::move(shape));
-      nn::uniform<float>(tensor.values<float>(), nn::fan_in_bound(std::max<std::int64_t>(in, 1)),
-                         options.seed, stream++);
-      return autograd::parameter(tensor);
-    };
-    w1 = uniform({f, h}, f);
-    b1 = uniform({h}, f);
-    w2 = uniform({h, classes}, h);
-    b2 = uniform({classes}, h);
-    w = uniform({orders_count, classes, r}, classes);
-    b = uniform({orders_count, r}, classes);
-    gamma = autograd::parameter(zeros({r, orders_count}));
-    start_gamma(stream);
-    if (options.filter == FilterKind::global) {
-      // A gate of sigmoid(0) is 1/2: twice it leaves gamma alone (see coefficients()).
-      for (Tensor* tensor : {&w.mutable_value(), &b.mutable_value()}) {
-        std::fill(tensor->values<float>().begin(), tensor->values<float>().end(), 0.f);
-      }
-    }
-  }
-
-  void start_gamma(std::uint64_t stream) {
-    const std::int64_t r = filter_rank(), orders_count = options.K + 1;
-    const auto values = gamma.mutable_value().values<float>();
-    if (options.filter == FilterKind::local) {
-      std::fill(values.begin(), values.end(), 1.f);
-      return;
-    }
-    if (options.init == GammaInit::xavier) {
-      nn::normal<float>(values, nn::glorot_deviation(r, orders_count), options.seed, stream);
-      return;
-    }
-    const Philox random(options.seed, stream);
-    std::vector<double> row;
-    double total = 0;
-    for (std::int64_t k = 0; k < orders_count; ++k) {
-      const auto power = static_cast<double>(k);
-      double value = 1;
-      if (options.init == GammaInit::ppr) {
-        value = std::pow(1 - options.alpha, power) * (k < options.K ? options.alpha : 1);
-      } else if (options.init == GammaInit::random) {
-        value = std::sqrt(3.0 / static_cast<double>(orders_count)) *
-                (2 * random.uniform64(static_cast<std::uint64_t>(k)) - 1);
-      }
-      row.push_back(value);
-      total += std::fabs(value);
-    }
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const double value = row[i % row.size()];
-      values[i] = static_cast<float>(options.init == GammaInit::random ? value / total : value);
-    }
+    check_options("NfgnnModel", o, classes);
+    return o;
   }
 
   void make_buffers() {
@@ -172,18 +105,12 @@ struct NfgnnModel::State {
   }
 
   Coefficients<float> coefficients() const {
-    Coefficients<float> model;
-    model.n = n;
-    model.c = classes;
-    model.rank = filter_rank();
-    model.orders = options.K + 1;
-    model.stride = stride;
-    model.gate = options.filter == FilterKind::global ? Gate::sigmoid : Gate::tanh;
-    model.scale = options.filter == FilterKind::global ? 2 : 1 / static_cast<float>(model.rank);
-    model.w = w.value().values<float>().data();
-    model.b = b.value().values<float>().data();
-    model.gamma = gamma.value().values<float>().data();
-    return model;
+    return filter.coefficients(n, stride, Gate::tanh, true);
+  }
+  std::vector<autograd::Parameter> all() const {
+    std::vector<autograd::Parameter> parameters = filter.all();
+    parameters.insert(parameters.begin(), {{"w1", w1}, {"b1", b1}, {"w2", w2}, {"b2", b2}});
+    return parameters;
   }
 
   graph::DropoutKey key(double p, std::int64_t step, Site site) const {
@@ -239,14 +166,9 @@ struct NfgnnModel::State {
     filter_backward<float, std::int32_t>(ctx, model, t, eta.values<float>().data(),
                                          d_sum.values<float>().data(), nullptr, d_t, gradients,
                                          adjoint);
-    const auto d = [](autograd::Variable& variable) {
-      if (!variable.gradient().defined()) {
-        variable.set_gradient(zeros(variable.value().shape()));
-      }
-      return Tensor(variable.gradient());
-    };
-    Tensor d_w = d(w), d_b = d(b), d_gamma = d(gamma), d_w1 = d(w1), d_b1 = d(b1), d_w2 = d(w2),
-           d_b2 = d(b2);
+    const auto d = gradient_of<float>;
+    Tensor d_w = d(filter.w), d_b = d(filter.b), d_gamma = d(filter.gamma), d_w1 = d(w1),
+           d_b1 = d(b1), d_w2 = d(w2), d_b2 = d(b2);
     gradients.write(model, d_w.values<float>().data(), d_b.values<float>().data(),
                     d_gamma.values<float>().data());
     float* const d_logits = recursion[0].values<float>().data();
@@ -298,46 +220,13 @@ std::vector<autograd::Parameter> NfgnnModel::dense_parameters() const {
 }
 
 std::vector<autograd::Parameter> NfgnnModel::filter_parameters() const {
-  std::vector<autograd::Parameter> parameters;
-  if (state_->gates_train) {
-    parameters.push_back({"w", state_->w});
-    parameters.push_back({"b", state_->b});
-  }
-  if (state_->gamma_trains) parameters.push_back({"gamma", state_->gamma});
-  return parameters;
+  return state_->filter.trained();
 }
 
-std::map<std::string, Tensor> NfgnnModel::parameters() const {
-  const State& s = *state_;
-  return {{"w1", s.w1.value().clone()},      {"b1", s.b1.value().clone()},
-          {"w2", s.w2.value().clone()},      {"b2", s.b2.value().clone()},
-          {"w", s.w.value().clone()},        {"b", s.b.value().clone()},
-          {"gamma", s.gamma.value().clone()}};
-}
+std::map<std::string, Tensor> NfgnnModel::parameters() const { return values_of(state_->all()); }
 
 void NfgnnModel::load(const std::map<std::string, Tensor>& parameters) {
-  State& s = *state_;
-  const std::array<std::pair<const char*, autograd::Variable*>, 7> all = {{{"w1", &s.w1},
-                                                                           {"b1", &s.b1},
-                                                                           {"w2", &s.w2},
-                                                                           {"b2", &s.b2},
-                                                                           {"w", &s.w},
-                                                                           {"b", &s.b},
-                                                                           {"gamma", &s.gamma}}};
-  for (const auto& [name, variable] : all) {
-    const auto found = parameters.find(name);
-    const Tensor& own = variable->value();
-    if (found == parameters.end() || found->second.dtype() != own.dtype() ||
-        found->second.shape() != own.shape()) {
-      throw Error("NfgnnModel", name, "a float32 tensor of shape " + to_string(own.shape()),
-                  found == parameters.end() ? "none"
-                                            : std::string(to_string(found->second.dtype())) +
-                                                  " of shape " + to_string(found->second.shape()));
-    }
-  }
-  for (const auto& [name, variable] : all) {
-    variable->mutable_value().copy_from(parameters.at(name));
-  }
+  load_values("NfgnnModel", state_->all(), parameters);
 }
 
 float NfgnnModel::loss_and_gradients(const Context& ctx, std::span<const std::int32_t> labels,

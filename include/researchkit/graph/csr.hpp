@@ -128,4 +128,22 @@ Csr<Real> normalized(const Context& ctx, const Csr<Real>& a, Normalization mode,
   return {kernels::graph_norm<Real, std::int32_t>(ctx, a.view(), mode, self_loop), a.columns()};
 }
 
+/// The square matrix `a` with the mirror of every entry, where it has none of its own; `a` itself if it
+/// is symmetric. Two entries of different values stay as they are.
+template <class Real>
+Csr<Real> symmetrized(const Context& ctx, const Csr<Real>& a) {
+  if (a.is_symmetric()) return a;
+  std::vector<std::int32_t> rows;
+  for (std::int64_t i = 0; i < a.rows(); ++i) {
+    rows.insert(rows.end(), static_cast<std::size_t>(a.degree(i)), static_cast<std::int32_t>(i));
+  }
+  const EdgeListOptions options{.num_rows = a.rows(),
+                                .num_cols = a.columns(),
+                                .undirected = true,
+                                .duplicates = Duplicates::first};
+  return {
+      kernels::coo_to_csr<Real, std::int32_t>(ctx, rows, a.indices(), a.values().data(), options),
+      a.columns()};
+}
+
 }  // namespace researchkit::graph

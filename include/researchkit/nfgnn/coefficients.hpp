@@ -62,7 +62,7 @@ void coefficients(const Context& ctx, const Coefficients<Real>& model, std::int6
 
 /// The gradients of the same orders. `g` is the gradient of y and `eta` what the forward gave (both
 /// or none), `d_eta` [n, orders] a further gradient of eta or null. Writes d_t (columns from c to the
-/// stride become 0) and adds to `parameters`.
+/// stride become 0), unless that is empty, and adds to `parameters`.
 template <class Real>
 void coefficients_backward(const Context& ctx, const Coefficients<Real>& model, std::int64_t first,
                            std::span<const Real* const> t, const Real* eta, const Real* g,

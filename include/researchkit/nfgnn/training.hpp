@@ -63,4 +63,31 @@ InductiveResult train_inductive(const Context& ctx, const graph::NodeDataset& da
                                 const graph::Split& split, const TrainingOptions& options,
                                 double unobserved = 0.2, const EpochCallback& callback = {});
 
+/// The settings of the scalable variant: gamma "ppr" with alpha 0.5, learning rates 0.001 and 0.01, decay
+/// of the filter 5e-5, up to 5000 epochs, stopped after `early_stop` = 300 without a lower validation loss.
+TrainingOptions scalable_preset();
+
+/// How the scalable variant is trained.
+struct ScalableOptions {
+  TrainingOptions training = scalable_preset();
+  std::int64_t batch = 102400;  ///< nodes of a step
+  DType storage = DType::f32;   ///< of the propagated features: float32 or bfloat16
+};
+
+/// What training of the scalable variant gave.
+struct ScalableResult {
+  TrainingResult training;          ///< logits and coefficients have one row for each of `nodes`
+  std::vector<std::int32_t> nodes;  ///< those with a role in the split, ascending
+  double propagation_seconds = 0;
+  std::size_t stored_bytes = 0;  ///< of the propagated features
+};
+
+/// Propagates the features of all nodes that have a role over the symmetrised graph, once, and trains
+/// NfgnnScalable on them in batches. Same seed, same result bit for bit, on any number of threads; the
+/// optimiser's state at the best epoch is written to `save`, if given.
+ScalableResult train_scalable(const Context& ctx, const graph::NodeDataset& data,
+                              const graph::Split& split, const ScalableOptions& options = {},
+                              const EpochCallback& callback = {},
+                              const std::optional<std::filesystem::path>& save = std::nullopt);
+
 }  // namespace researchkit::nfgnn

@@ -29,6 +29,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using researchkit::detail::HWY_NAMESPACE::exp_bounded;
 
 inline constexpr std::int64_t kTile = 64;
+inline constexpr std::int64_t kBlock = 16;
 inline constexpr std::int64_t kSums = ParameterGradients<float>::kLanes;
 
 /// tanh: near 0 its series to x^9, elsewhere 1 - u with u = 2 / (exp(2 |x|) + 1). The slope is
@@ -84,20 +85,28 @@ void sigmoid_tile(double* x, double* slope) {
   }
 }
 
-/// One tile of rows with its columns for rows.
+/// One tile of rows with its columns for rows, kBlock columns at a time: these stay in the first cache.
 template <class Real>
 void transpose_in(const Real* HWY_RESTRICT from, std::int64_t rows, std::int64_t columns,
                   std::int64_t stride, Real* HWY_RESTRICT to) {
   if (rows < kTile) std::fill(to, to + columns * kTile, Real(0));
-  for (std::int64_t i = 0; i < rows; ++i) {
-    for (std::int64_t c = 0; c < columns; ++c) to[c * kTile + i] = from[i * stride + c];
+  for (std::int64_t begin = 0; begin < columns; begin += kBlock) {
+    const std::int64_t end = std::min(columns, begin + kBlock);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      for (std::int64_t c = begin; c < end; ++c) to[c * kTile + i] = from[i * stride + c];
+    }
   }
 }
 template <class Real>
 void transpose_out(const Real* HWY_RESTRICT from, std::int64_t rows, std::int64_t columns,
                    std::int64_t stride, Real* HWY_RESTRICT to) {
+  for (std::int64_t begin = 0; begin < columns; begin += kBlock) {
+    const std::int64_t end = std::min(columns, begin + kBlock);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      for (std::int64_t c = begin; c < end; ++c) to[i * stride + c] = from[c * kTile + i];
+    }
+  }
   for (std::int64_t i = 0; i < rows; ++i) {
-    for (std::int64_t c = 0; c < columns; ++c) to[i * stride + c] = from[c * kTile + i];
     std::fill(to + i * stride + columns, to + (i + 1) * stride, Real(0));
   }
 }
@@ -192,6 +201,7 @@ void backward_rows(const Coefficients<Real>& m, std::int64_t first, std::span<co
   Real* const w_sums = sums;
   Real* const b_sums = w_sums + m.w_count() * kSums;
   Real* const gamma_sums = b_sums + m.b_count() * kSums;
+  const bool wants_t = !d_t.empty();
   for (std::int64_t base = begin; base < end; base += kTile) {
     const std::int64_t rows = std::min(kTile, end - base);
     if (g != nullptr) transpose_in(g + base * m.stride, rows, m.c, m.stride, upstream);
@@ -214,7 +224,7 @@ void backward_rows(const Coefficients<Real>& m, std::int64_t first, std::span<co
         }
         for (std::int64_t c = 0; c < m.c; ++c) {
           add_product(upstream + c * kTile, columns + c * kTile, d_coefficient);
-          add_product(upstream + c * kTile, coefficient, d_columns + c * kTile);
+          if (wants_t) add_product(upstream + c * kTile, coefficient, d_columns + c * kTile);
         }
       }
       for (std::int64_t i = 0; i < kTile; ++i) d_coefficient[i] *= m.scale;
@@ -232,11 +242,11 @@ void backward_rows(const Coefficients<Real>& m, std::int64_t first, std::span<co
         }
         const Real* w = m.w + w_order * m.c * m.rank;
         for (std::int64_t c = 0; c < m.c; ++c) {
-          add_scaled(d_gate, w[c * m.rank + r], d_columns + c * kTile);
+          if (wants_t) add_scaled(d_gate, w[c * m.rank + r], d_columns + c * kTile);
           add_dot(columns + c * kTile, d_gate, w_sums + ((w_order * m.c + c) * m.rank + r) * kSums);
         }
       }
-      transpose_out(d_columns, rows, m.c, m.stride, d_t[at] + base * m.stride);
+      if (wants_t) transpose_out(d_columns, rows, m.c, m.stride, d_t[at] + base * m.stride);
     }
   }
 }
