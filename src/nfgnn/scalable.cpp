@@ -38,7 +38,8 @@ struct NfgnnScalable<Real>::State {
   FirstValues<Real> first;
   std::vector<autograd::Parameter> dense;
   FilterVariables<Real> filter;
-  Tensor t;  // the orders of a piece
+  std::int64_t m = 0;   // rows of the piece in work
+  std::vector<Real> t;  // its orders, [K + 1, m, f], and memory of larger ones
 
   State(std::int64_t features, std::int64_t c, const ModelOptions& o)
       : f(features),
@@ -80,18 +81,18 @@ struct NfgnnScalable<Real>::State {
   /// Fills `t` with some rows, entries dropped in training.
   void take(const Context& ctx, const PropagatedFeatures& orders,
             std::span<const std::int32_t> which, const Pass& pass) {
-    const Shape shape = {orders.orders(), static_cast<std::int64_t>(which.size()), f};
-    if (!t.defined() || t.shape() != shape) t = Tensor(dtype_of<Real>, shape);
-    Real* const values = t.template values<Real>().data();
-    orders.gather(ctx, which, values);
+    m = static_cast<std::int64_t>(which.size());
+    const std::int64_t entries = orders.orders() * m * f;
+    t.resize(std::max(t.size(), static_cast<std::size_t>(entries)));
+    orders.gather(ctx, which, t.data());
     if (!pass.training || options.filter_dropout == 0) return;
-    graph::kernels::dropout<Real>(ctx, key(options.filter_dropout, pass, kOrders), values, t.size(),
-                                  values, nullptr);
+    graph::kernels::dropout<Real>(ctx, key(options.filter_dropout, pass, kOrders), t.data(),
+                                  entries, t.data(), nullptr);
   }
   std::vector<const Real*> order_pointers() const {
     std::vector<const Real*> pointers;
     for (std::int64_t k = 0; k <= options.K; ++k) {
-      pointers.push_back(t.values<Real>().data() + k * t.extent(1) * f);
+      pointers.push_back(t.data() + k * m * f);
     }
     return pointers;
   }
@@ -99,7 +100,6 @@ struct NfgnnScalable<Real>::State {
   /// The weighted sum of the orders in `t`; `eta` receives the coefficients.
   Variable filtered(Tape& tape, Tensor& eta) {
     const Context ctx = tape.context();
-    const std::int64_t m = t.extent(1);
     const Coefficients<Real> model = filter.coefficients(m, f, Gate::sigmoid, false);
     eta = Tensor(dtype_of<Real>, {m, options.K + 1});
     Tensor y(dtype_of<Real>, {m, f});
