@@ -39,14 +39,14 @@ void write_report(const std::filesystem::path& folder, const Task& task, const s
                   const std::vector<Pair>& pairs) {
   std::filesystem::create_directories(folder);
   write_csv(folder / "seeds.csv", pairs);
-  write_curves(folder / "curves.svg", task.data.name + ": " + host + " with BiKT, test accuracy",
+  write_curves(folder / "curves.svg", task.name() + ": " + host + " with BiKT, test accuracy",
                pairs.front());
   const Gain gain = gain_of(pairs);
   const auto mean = [&](const auto& of) { return percent(pairs, of).mean; };
   const double plain = mean([](const Pair& p) { return p.plain.test_accuracy; });
   const double bikt = mean([](const Pair& p) { return p.bikt.test_accuracy; });
   const nlohmann::ordered_json json = {
-      {"title", "A graph network and its derived model teach one another: " + task.data.name},
+      {"title", "A graph network and its derived model teach one another: " + task.name()},
       {"paper", {{"title", "BiKT"}, {"url", "https://arxiv.org/abs/2310.17132"}}},
       {"headline",
        "What is left of a graph network without its propagations is a perceptron. Trained "
@@ -55,7 +55,7 @@ void write_report(const std::filesystem::path& folder, const Task& task, const s
        "it."},
       {"measured", fmt::format("{} on {}: {:.2f} % -> {:.2f} %, difference {:+.2f} (95 % interval "
                                "[{:+.2f}, {:+.2f}]) over {} seeds",
-                               host, task.data.name, plain, bikt, gain.difference.mean,
+                               host, task.name(), plain, bikt, gain.difference.mean,
                                gain.difference.low, gain.difference.high, pairs.size())},
       {"rows",
        {{{"name", "host alone"}, {"value", plain}, {"unit", "%"}},

@@ -19,14 +19,24 @@ void print_row(const char* name, const rk::nn::Summary& summary) {
 
 }  // namespace
 
+bikt::TrainingResult train_host(const rk::Context& ctx, const Task& task,
+                                const std::shared_ptr<const bikt::DerivableHost<float>>& host,
+                                const bikt::TrainingOptions& training, std::int64_t k) {
+  if (!task.graphs) return bikt::train(ctx, host, task.graph, task.data, task.cut(k), training);
+  const auto pooled = std::make_shared<bikt::PooledHost<float>>(host, task.graphs->members);
+  return bikt::train(ctx, pooled, task.graph, *task.graphs, task.cut(k), training);
+}
+
+std::shared_ptr<bikt::BuiltinHost<float>> start(const Task& task, Method& method, std::int64_t k) {
+  method.host.seed = method.training.seed = task.seed + static_cast<std::uint64_t>(k);
+  return std::make_shared<bikt::BuiltinHost<float>>(method.host, task.features().columns(),
+                                                    task.classes());
+}
+
 Trained train_once(const rk::Context& ctx, const Task& task, Method method, std::int64_t k) {
-  const std::uint64_t seed = task.seed + static_cast<std::uint64_t>(k);
-  method.host.seed = method.training.seed = seed;
   Trained trained;
-  trained.host = std::make_shared<bikt::BuiltinHost<float>>(
-      method.host, task.data.features.columns(), task.data.classes);
-  trained.result =
-      bikt::train(ctx, trained.host, task.graph, task.data, task.cut(k), method.training);
+  trained.host = start(task, method, k);
+  trained.result = train_host(ctx, task, trained.host, method.training, k);
   return trained;
 }
 
@@ -38,17 +48,13 @@ Pair train_pair(const rk::Context& ctx, const Task& task, const Method& plain, c
   pair.plain = without.result;
   pair.bikt = with.result;
   if (options.with_distance) {
-    pair.plain_distance = bikt::proxy_distance(ctx, *without.host, task.graph, task.data.features);
-    pair.bikt_distance = bikt::proxy_distance(ctx, *with.host, task.graph, task.data.features);
+    pair.plain_distance = bikt::proxy_distance(ctx, *without.host, task.graph, task.features());
+    pair.bikt_distance = bikt::proxy_distance(ctx, *with.host, task.graph, task.features());
   }
   if (options.with_mlp) {
     Method alone = plain;
-    alone.host.seed = alone.training.seed = task.seed + static_cast<std::uint64_t>(k);
-    const auto host = std::make_shared<bikt::WithoutPropagation<float>>(
-        std::make_shared<bikt::BuiltinHost<float>>(alone.host, task.data.features.columns(),
-                                                   task.data.classes));
-    pair.mlp =
-        bikt::train(ctx, host, task.graph, task.data, task.cut(k), alone.training).test_accuracy;
+    const auto host = std::make_shared<bikt::WithoutPropagation<float>>(start(task, alone, k));
+    pair.mlp = train_host(ctx, task, host, alone.training, k).test_accuracy;
   }
   if (options.keep) options.keep(with, pair.seed);
   return pair;

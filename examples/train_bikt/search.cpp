@@ -60,7 +60,7 @@ double validation(const rk::Context& ctx, const Task& task, const Method& method
 
 /// What identifies a trial's conditions in a log.
 std::string key_of(const Task& task, const Method& method, std::int64_t seeds) {
-  return fmt::format("{} {} {} seeds {} epochs {}", task.data.name, task.split,
+  return fmt::format("{} {} {} seeds {} epochs {}", task.name(), task.split,
                      rk::name_of(method.host.host), seeds, method.training.epochs);
 }
 

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "inductive.hpp"
 #include "output.hpp"
 #include "researchkit/core/io/npy.hpp"
 #include "researchkit/graph/graph.hpp"
@@ -25,6 +26,9 @@ struct Options {
   std::int64_t seeds = 10;
   std::uint64_t seed = 0;
   std::string host = "gcn", schedule = "joint", gate = "agree", teacher = "eval";
+  std::string class_weights = "none";
+  std::int64_t graphs = 0;
+  double inductive = 0, hint = graph::MotifOptions().hint;
   bool plain = false, ablation = false, no_mlp = false;
   std::int64_t search = 0, search_seeds = 2;
   std::string search_log;
@@ -47,8 +51,14 @@ graph::NodeDataset load(const rk::Context& ctx, const Options& options) {
 
 Task task_of(const rk::Context& ctx, const Options& options) {
   Task task;
-  task.data = load(ctx, options);
-  task.graph = bikt::HostGraph<float>(ctx, task.data.adjacency);
+  if (options.graphs > 0) {
+    task.graphs = graph::motif_graphs(
+        ctx, {.graphs = options.graphs, .hint = options.hint, .seed = options.seed});
+  } else {
+    task.data = load(ctx, options);
+  }
+  task.graph =
+      bikt::HostGraph<float>(ctx, task.graphs ? task.graphs->adjacency : task.data.adjacency);
   task.split = options.split;
   task.train = options.train;
   task.validation = options.validation;
@@ -204,17 +214,33 @@ int run_plain(const rk::Context& ctx, const Task& task, const Method& plain, std
   return 0;
 }
 
+std::string describe(const Task& task) {
+  if (!task.graphs) return graph::describe(task.data);
+  const graph::GraphDataset& data = *task.graphs;
+  return fmt::format("{}: {} graphs of {} nodes and {} edges, {} types of nodes", data.name,
+                     data.graphs(), data.adjacency.rows(), data.adjacency.entries() / 2,
+                     data.features.columns());
+}
+
 int run(const Options& options, const Method& given) {
   const rk::Context ctx({.threads = options.threads});
   if (!options.predict.empty()) return run_predict(ctx, options);
   const Task task = task_of(ctx, options);
-  fmt::print("{}\nmajority of the test nodes: {:.2f} %\n", describe(task.data),
-             100 * graph::majority_accuracy(task.data.labels, task.data.classes, task.cut(0),
+  fmt::print("{}\nmajority of the test {}: {:.2f} %\n", describe(task),
+             task.graphs ? "graphs" : "nodes",
+             100 * graph::majority_accuracy(task.labels(), task.classes(), task.cut(0),
                                             graph::Role::test));
   Method plain = given, bikt = given;
   plain.training.schedule = bikt::Schedule::plain;
   if (options.plain) return run_plain(ctx, task, plain, options.seeds);
   if (options.ablation) return run_ablation(ctx, task, plain, bikt, options.seeds);
+  if (options.inductive > 0 && options.graphs > 0) {
+    throw rk::Error("--inductive hides nodes of one graph, not --graphs");
+  }
+  if (options.inductive > 0) {
+    run_inductive(ctx, task, plain, bikt, options.inductive, options.seeds);
+    return 0;
+  }
   if (options.search > 0) {
     const Found found =
         search(ctx, task, plain, bikt, options.search, options.search_seeds, options.search_log);
@@ -236,7 +262,7 @@ int run(const Options& options, const Method& given) {
     pair_options.keep = [&](const Trained& trained, std::int64_t seed) {
       save_derived(
           std::filesystem::path(options.save) / fmt::format("derived_{}.safetensors", seed),
-          *trained.host, task.data.features.columns(), task.data.classes);
+          *trained.host, task.features().columns(), task.classes());
     };
   }
   std::vector<Pair> pairs;
@@ -276,6 +302,15 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 1000));
   app.add_option("--seed", o.seed, "the first: of splits, first values and dropout");
   app.add_flag("--plain", o.plain, "the host alone");
+  app.add_option("--inductive", o.inductive, "hide this fraction of the test nodes from training")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--graphs", o.graphs,
+                 "tell the classes of so many generated graphs, a ring or a star in each")
+      ->check(CLI::Range(0, 1000000));
+  app.add_option("--hint", o.hint, "fraction of their motifs' nodes whose type tells the class")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--class-weights", o.class_weights, "what classes weigh in the cross entropies")
+      ->check(CLI::IsMember(names<bikt::ClassWeights>()));
   app.add_option("--schedule", o.schedule, "what steps minimise")
       ->check(CLI::IsMember(names<bikt::Schedule>()));
   auto& t = m.training.transfer;
@@ -320,6 +355,7 @@ int main(int argc, char** argv) {
   m.training.schedule = *rk::value_named<bikt::Schedule>(o.schedule);
   t.gate = *rk::value_named<bikt::Gate>(o.gate);
   t.teacher = *rk::value_named<bikt::Teacher>(o.teacher);
+  m.training.class_weights = *rk::value_named<bikt::ClassWeights>(o.class_weights);
   bikt::TrainingOptions preset;
   use_preset(o.dataset, preset);
   if (lr->count() == 0) m.training.lr = preset.lr;

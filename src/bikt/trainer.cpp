@@ -2,8 +2,8 @@
 #include <chrono>
 #include <cmath>
 
-#include "researchkit/bikt/builtin_hosts.hpp"
 #include "researchkit/core/error.hpp"
+#include "researchkit/graph/splits.hpp"
 #include "researchkit/nn/metrics.hpp"
 #include "src/bikt/trainer_state.hpp"
 
@@ -17,14 +17,12 @@ constexpr double kLowered = 0.1;  // its settings then
 // up whatever gradient is left.
 constexpr double kLeastTrust = 0.2;
 
-void check(const TrainingOptions& o, const graph::NodeDataset& data, const graph::Split& split) {
+void check(const TrainingOptions& o, const Problem& problem, const graph::Split& split) {
   const auto refuse = [](const char* wanted) {
     throw Error(std::string("bikt::Trainer: ") + wanted + " wanted");
   };
   const TransferOptions& t = o.transfer;
-  if (static_cast<std::int64_t>(split.size()) != data.nodes()) {
-    refuse("a split with a role for each node");
-  }
+  if (split.size() != problem.labels.size()) refuse("a split with a role for each label");
   for (const double weight : {t.mu, t.alpha_derived, t.alpha_host, t.nu, o.weight_decay}) {
     if (!(weight >= 0) || std::isinf(weight)) refuse("finite weights of at least 0");
   }
@@ -50,21 +48,24 @@ double agreement(std::span<const std::int32_t> a, std::span<const std::int32_t> 
 }  // namespace
 
 Trainer::State::State(Context c, std::shared_ptr<const DerivableHost<float>> h, HostGraph<float> g,
-                      const graph::NodeDataset& d, const graph::Split& split,
-                      const TrainingOptions& o)
-    : ctx(std::move(c)), host(std::move(h)), graph(std::move(g)), data(d), options(o) {
-  check(options, data, split);
-  if (graph.adjacency().rows() != data.nodes()) {
+                      const Problem& problem, const graph::Split& split, const TrainingOptions& o)
+    : ctx(std::move(c)),
+      host(std::move(h)),
+      graph(std::move(g)),
+      features(problem.features),
+      options(o) {
+  check(options, problem, split);
+  if (graph.adjacency().rows() != problem.nodes) {
     throw Error("bikt::Trainer: a graph of the data's nodes wanted");
   }
-  const std::int64_t n = data.nodes();
-  labels = Tensor::from(std::span<const std::int32_t>(data.labels), {n});
+  const auto n = static_cast<std::int64_t>(problem.labels.size());
+  labels = Tensor::from(problem.labels, {n});
   train_mask = Tensor::from(std::span<const std::uint8_t>(mask_of(split, graph::Role::train)), {n});
   validation_mask = mask_of(split, graph::Role::validation);
   test_mask = mask_of(split, graph::Role::test);
-  if (options.transfer.by_homophily) {
-    const double homophily = labelled_homophily(data, split);
-    trust = homophily < kLeastTrust ? 0 : homophily;
+  if (options.class_weights == ClassWeights::balanced) {
+    class_weights =
+        graph::balanced_class_weights(problem.labels, problem.classes, split, graph::Role::train);
   }
   begin_stage(0);
 }
@@ -125,7 +126,7 @@ float Trainer::State::step() {
   const StepWeights weights = weights_now();
   adam->clear_gradients();
   Tape tape(ctx);
-  HostInput<float> x(ctx, data.features, pass(true).mask(0));
+  HostInput<float> x(ctx, features, pass(true).mask(0));
   const bool all =
       weights.aligns() || (weights.teaches() && options.transfer.teacher == Teacher::train);
   std::optional<HostOutput> f, m;
@@ -140,9 +141,10 @@ float Trainer::State::backward(Tape& tape, const StepWeights& weights,
                                const std::optional<HostOutput>& f,
                                const std::optional<HostOutput>& m) {
   const TransferOptions& t = options.transfer;
-  const std::int64_t n = data.nodes(), c = (f ? f : m)->logits.value().extent(1);
+  const std::int64_t n = labels.size(), c = (f ? f : m)->logits.value().extent(1);
   TransferRows<> rows{.n = n, .c = c};
-  rows.labels = std::as_const(labels).values<std::int32_t>().data();
+  rows.labels = label_list().data();
+  rows.class_weights = class_weights.empty() ? nullptr : class_weights.data();
   rows.mask = std::as_const(train_mask).values<std::uint8_t>().data();
   Tensor teacher_host, teacher_derived, gate;
   if (weights.teaches()) {
@@ -213,7 +215,7 @@ float Trainer::State::backward(Tape& tape, const StepWeights& weights,
 
 void Trainer::State::evaluate() {
   Tape tape = Tape::without_gradients(ctx);
-  HostInput<float> x(ctx, data.features, {});
+  HostInput<float> x(ctx, features, {});
   eval_host = host->forward(tape, graph, x, {}).logits.value();
   if (both()) eval_derived = host->forward(tape, graph, x, {.propagate = false}).logits.value();
 }
@@ -234,11 +236,11 @@ void Trainer::State::record(float loss) {
   const auto logits = std::as_const(eval_host).view<float, 2>();
   const auto predicted = nn::predictions(logits);
   const auto accuracy = [&](const std::vector<std::int32_t>& of, const auto& mask) {
-    return nn::accuracy(of, data.labels, mask);
+    return nn::accuracy(of, label_list(), mask);
   };
   result.losses.push_back(loss);
   result.validation_losses.push_back(graph::kernels::log_softmax_nll<float, std::int32_t>(
-      ctx, logits, data.labels.data(), validation_mask.data(), graph::Reduction::mean));
+      ctx, logits, label_list().data(), validation_mask.data(), graph::Reduction::mean));
   result.validation_accuracies.push_back(accuracy(predicted, validation_mask));
   result.test_accuracies.push_back(accuracy(predicted, test_mask));
   if (both()) {
@@ -310,8 +312,24 @@ void Trainer::State::restore_best() {
 Trainer::Trainer(Context ctx, std::shared_ptr<const DerivableHost<float>> host,
                  HostGraph<float> graph, const graph::NodeDataset& data, const graph::Split& split,
                  const TrainingOptions& options)
-    : state_(std::make_unique<State>(std::move(ctx), std::move(host), std::move(graph), data, split,
-                                     options)) {}
+    : state_(std::make_unique<State>(
+          std::move(ctx), std::move(host), std::move(graph),
+          Problem{data.features, data.labels, data.classes, data.nodes()}, split, options)) {
+  if (!options.transfer.by_homophily) return;
+  const double homophily = labelled_homophily(data, split);
+  state_->trust = homophily < kLeastTrust ? 0 : homophily;
+}
+Trainer::Trainer(Context ctx, std::shared_ptr<const DerivableHost<float>> host,
+                 HostGraph<float> graph, const graph::GraphDataset& data, const graph::Split& split,
+                 const TrainingOptions& options)
+    : state_(std::make_unique<State>(
+          std::move(ctx), std::move(host), std::move(graph),
+          Problem{data.features, data.labels, data.classes, data.adjacency.rows()}, split,
+          options)) {
+  if (options.transfer.by_homophily) {
+    throw Error("bikt::Trainer: by_homophily wants the classes of nodes, not those of graphs");
+  }
+}
 Trainer::~Trainer() = default;
 Trainer::Trainer(Trainer&&) noexcept = default;
 Trainer& Trainer::operator=(Trainer&&) noexcept = default;
@@ -340,29 +358,6 @@ void Trainer::epoch() {
     s.begin_stage(1);
     s.ended = false;
   }
-}
-
-TrainingResult train(const Context& ctx, const std::shared_ptr<const DerivableHost<float>>& host,
-                     const HostGraph<float>& graph, const graph::NodeDataset& data,
-                     const graph::Split& split, const TrainingOptions& options,
-                     const EpochCallback& callback) {
-  Trainer trainer(ctx, host, graph, data, split, options);
-  while (!trainer.done()) {
-    trainer.epoch();
-    if (callback && !callback(trainer.result())) break;
-  }
-  trainer.restore_best();
-  TrainingResult result = trainer.result();
-  if (options.schedule == Schedule::plain) {
-    const Tensor logits = predict(ctx, *host, graph, data.features, false);
-    const auto derived = nn::predictions(logits.view<float, 2>());
-    const auto accuracy = [&](graph::Role role) {
-      return nn::accuracy(derived, data.labels, mask_of(split, role));
-    };
-    result.derived_validation_accuracy = accuracy(graph::Role::validation);
-    result.derived_test_accuracy = result.derived_best_test_accuracy = accuracy(graph::Role::test);
-  }
-  return result;
 }
 
 }  // namespace researchkit::bikt

@@ -104,7 +104,7 @@ void Trainer::load(const std::filesystem::path& file) {
     ema_host = tensor("trainer/ema/host", float{}).clone();
     ema_derived = tensor("trainer/ema/derived", float{}).clone();
     for (const Tensor* ema : {&ema_host, &ema_derived}) {
-      if (ema->rank() != 2 || ema->extent(0) != s.data.nodes())
+      if (ema->rank() != 2 || ema->extent(0) != s.labels.size())
         refuse("its teachers are of another graph");
     }
   }

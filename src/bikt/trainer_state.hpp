@@ -20,13 +20,22 @@ struct StepWeights {
   bool trains_derived() const { return derived > 0 || to_derived > 0 || align_derived > 0; }
 };
 
+/// What is to be told apart: nodes, or graphs.
+struct Problem {
+  graph::Csr<float> features;
+  std::span<const std::int32_t> labels;  // of what the host has rows for
+  std::int64_t classes;
+  std::int64_t nodes;
+};
+
 struct Trainer::State {
   Context ctx;
   std::shared_ptr<const DerivableHost<float>> host;
   HostGraph<float> graph;
-  const graph::NodeDataset& data;
+  graph::Csr<float> features;
   TrainingOptions options;
-  Tensor labels, train_mask;  // as operators take them
+  Tensor labels, train_mask;         // as operators take them
+  std::vector<float> class_weights;  // empty: all 1
   std::vector<std::uint8_t> validation_mask, test_mask;
 
   std::unique_ptr<autograd::Adam> adam;
@@ -43,7 +52,11 @@ struct Trainer::State {
   Tensor eval_host, eval_derived, ema_host, ema_derived;
 
   State(Context c, std::shared_ptr<const DerivableHost<float>> h, HostGraph<float> g,
-        const graph::NodeDataset& d, const graph::Split& split, const TrainingOptions& o);
+        const Problem& problem, const graph::Split& split, const TrainingOptions& o);
+
+  std::span<const std::int32_t> label_list() const {
+    return std::as_const(labels).values<std::int32_t>();
+  }
 
   void begin_stage(std::int64_t number);
   bool both() const { return options.schedule != Schedule::plain; }

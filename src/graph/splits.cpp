@@ -125,4 +125,28 @@ std::vector<std::int32_t> observed_nodes(const Split& split, double unobserved,
   return nodes;
 }
 
+ObservedPart observed_part(const NodeDataset& data, const Split& split, double unobserved,
+                           std::uint64_t seed) {
+  const std::vector<std::int32_t> nodes = observed_nodes(split, unobserved, seed);
+  ObservedPart part{induced(data, nodes), induced(split, nodes), mask_of(split, Role::test)};
+  for (const std::int32_t node : nodes) part.hidden[static_cast<std::size_t>(node)] = 0;
+  return part;
+}
+
+std::vector<float> balanced_class_weights(std::span<const std::int32_t> labels,
+                                          std::int64_t classes, const Split& split, Role role) {
+  std::vector<double> members(static_cast<std::size_t>(classes));
+  double all = 0, occur = 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (split[i] != role) continue;
+    ++all;
+    if (members[static_cast<std::size_t>(labels[i])]++ == 0) ++occur;
+  }
+  std::vector<float> weights;
+  for (const double count : members) {
+    weights.push_back(count > 0 ? static_cast<float>(all / (occur * count)) : 0.f);
+  }
+  return weights;
+}
+
 }  // namespace researchkit::graph

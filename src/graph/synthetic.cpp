@@ -30,6 +30,42 @@ void pick(const Philox& random, std::uint64_t& at, std::int64_t count, double pr
   }
 }
 
+/// The edges of motif_graphs, as they are drawn.
+struct MotifEdges {
+  static constexpr std::int64_t kMostNeighbours = 3;  // in a tree: no stars
+
+  Philox random;
+  std::uint64_t at = 0;
+  std::vector<std::int32_t> from = {}, to = {};
+
+  std::int64_t below(std::int64_t bound) {
+    return static_cast<std::int64_t>(random.below(at++, static_cast<std::uint64_t>(bound)));
+  }
+  void connect(std::int64_t a, std::int64_t b) {
+    from.push_back(static_cast<std::int32_t>(a));
+    to.push_back(static_cast<std::int32_t>(b));
+  }
+  /// Nodes first, ..., first + count - 1, each joined to a random earlier one with room for it.
+  void grow_tree(std::int64_t first, std::int64_t count) {
+    std::vector<std::int64_t> open = {0};
+    std::vector<std::int64_t> neighbours(static_cast<std::size_t>(count));
+    for (std::int64_t i = 1; i < count; ++i) {
+      const auto pick = static_cast<std::size_t>(below(static_cast<std::int64_t>(open.size())));
+      const std::int64_t parent = open[pick];
+      connect(first + i, first + parent);
+      ++neighbours[static_cast<std::size_t>(i)];
+      if (++neighbours[static_cast<std::size_t>(parent)] == kMostNeighbours) {
+        open.erase(open.begin() + static_cast<std::ptrdiff_t>(pick));
+      }
+      open.push_back(i);
+    }
+  }
+  void add_motif(std::int64_t first, std::int64_t count, bool ring) {
+    for (std::int64_t i = 1; i < count; ++i) connect(first + i, ring ? first + i - 1 : first);
+    if (ring) connect(first, first + count - 1);
+  }
+};
+
 }  // namespace
 
 Csr<float> uniform_graph(const Context& ctx, std::int64_t nodes, std::int64_t edges,
@@ -117,6 +153,44 @@ NodeDataset csbm(const Context& ctx, const CsbmOptions& o) {
     features.indptr.push_back(static_cast<std::int32_t>(features.indices.size()));
   }
   data.features = Csr<float>(std::move(features), o.features);
+  return data;
+}
+
+GraphDataset motif_graphs(const Context& ctx, const MotifOptions& o) {
+  if (o.graphs < 0 || o.base_nodes < 1 || o.motif_nodes < 3 || o.types < 2 ||
+      !(o.hint >= 0 && o.hint <= 1)) {
+    throw Error(
+        "motif_graphs: graphs of at least 0, base_nodes of 1, motif_nodes of 3, types of 2 and "
+        "hint in "
+        "[0, 1] wanted");
+  }
+  GraphDataset data;
+  data.name = "ring vs star motif";
+  data.classes = 2;
+  MotifEdges edges{.random = Philox(o.seed)};
+  CsrArrays<float> features, members;
+  std::int64_t nodes = 0;
+  for (std::int64_t g = 0; g < o.graphs; ++g) {
+    const auto label = static_cast<std::int32_t>(g % 2);
+    const std::int64_t tree = o.base_nodes + edges.below(o.base_nodes + 1), motif = nodes + tree;
+    edges.grow_tree(nodes, tree);
+    edges.add_motif(motif, o.motif_nodes, label == 0);
+    edges.connect(nodes + edges.below(tree), motif + edges.below(o.motif_nodes));
+    for (; nodes < motif + o.motif_nodes; ++nodes) {
+      const bool hinted = edges.random.uniform64(edges.at++) < o.hint && nodes >= motif;
+      const auto type = static_cast<std::int32_t>(edges.below(o.types));
+      features.indices.push_back(hinted ? label : type);
+      features.indptr.push_back(static_cast<std::int32_t>(features.indices.size()));
+      members.indices.push_back(static_cast<std::int32_t>(nodes));
+    }
+    members.indptr.push_back(static_cast<std::int32_t>(members.indices.size()));
+    data.labels.push_back(label);
+  }
+  features.values.assign(features.indices.size(), 1.f);
+  members.values.assign(members.indices.size(), 1.f);
+  data.adjacency = undirected(ctx, edges.from, edges.to, nodes);
+  data.features = Csr<float>(std::move(features), o.types);
+  data.members = Csr<float>(std::move(members), nodes);
   return data;
 }
 

@@ -86,18 +86,16 @@ TrainingResult train(const Context& ctx, const graph::NodeDataset& data, const g
 InductiveResult train_inductive(const Context& ctx, const graph::NodeDataset& data,
                                 const graph::Split& split, const TrainingOptions& options,
                                 double unobserved, const EpochCallback& callback) {
-  const std::vector<std::int32_t> nodes =
-      graph::observed_nodes(split, unobserved, options.model.seed);
+  const graph::ObservedPart part =
+      graph::observed_part(data, split, unobserved, options.model.seed);
   InductiveResult result;
-  result.training = train(ctx, induced(data, nodes), induced(split, nodes), options, callback);
+  result.training = train(ctx, part.data, part.split, options, callback);
   result.observed_accuracy = result.training.test_accuracy;
   NfgnnModel model(data.features, normalized(ctx, data.adjacency, graph::Normalization::cheb, 0),
                    data.classes, options.model);
   model.load(result.training.parameters);
-  auto hidden = mask_of(split, graph::Role::test);
-  for (const std::int32_t node : nodes) hidden[static_cast<std::size_t>(node)] = 0;
   result.unobserved_accuracy =
-      nn::accuracy(nn::predictions(model.evaluate(ctx)), data.labels, hidden);
+      nn::accuracy(nn::predictions(model.evaluate(ctx)), data.labels, part.hidden);
   return result;
 }
 

@@ -5,4 +5,5 @@
 #include "researchkit/bikt/host.hpp"
 #include "researchkit/bikt/layers.hpp"
 #include "researchkit/bikt/operators.hpp"
+#include "researchkit/bikt/pooled_host.hpp"
 #include "researchkit/bikt/training.hpp"

@@ -5,7 +5,7 @@
 #include "researchkit/bikt/operators_host.hpp"
 #include "researchkit/bikt/operators_layers.hpp"
 #include "researchkit/bikt/operators_prototypes.hpp"
-#include "researchkit/bikt/operators_transfer.hpp"
+#include "researchkit/bikt/operators_transfer_loss.hpp"
 
 namespace researchkit {
 class Registry;

@@ -62,9 +62,17 @@ struct TransferOptions {
   bool by_homophily = false;
 };
 
+/// What the classes weigh in both cross entropies.
+enum class ClassWeights : std::uint8_t {
+  none,      ///< every labelled node the same
+  balanced,  ///< every class the same, see graph::balanced_class_weights
+};
+constexpr std::array<std::string_view, 2> names_of(ClassWeights) { return {"none", "balanced"}; }
+
 struct TrainingOptions {
   Schedule schedule = Schedule::joint;
   TransferOptions transfer = {};
+  ClassWeights class_weights = ClassWeights::none;
   double dropout = 0.5;
   double lr = 0.01;
   double weight_decay = 5e-4;
@@ -99,10 +107,15 @@ struct TrainingResult {
 /// Losses have the same bits for any number of threads, and after a checkpoint.
 class Trainer {
  public:
-  /// `data` must outlive the trainer; `graph` is of its adjacency. Throws Error for settings out of
-  /// range and for a split of another size.
+  /// `graph` is of the data's adjacency. Throws Error for settings out of range and for a split of another
+  /// size.
   Trainer(Context ctx, std::shared_ptr<const DerivableHost<float>> host, HostGraph<float> graph,
           const graph::NodeDataset& data, const graph::Split& split,
+          const TrainingOptions& options);
+  /// The classes of graphs: the split has a role for each, and the host gives a row for each, as PooledHost
+  /// does. TransferOptions::by_homophily, which looks at nodes' labels, is refused.
+  Trainer(Context ctx, std::shared_ptr<const DerivableHost<float>> host, HostGraph<float> graph,
+          const graph::GraphDataset& data, const graph::Split& split,
           const TrainingOptions& options);
   ~Trainer();
   Trainer(Trainer&&) noexcept;
@@ -138,6 +151,26 @@ TrainingResult train(const Context& ctx, const std::shared_ptr<const DerivableHo
                      const HostGraph<float>& graph, const graph::NodeDataset& data,
                      const graph::Split& split, const TrainingOptions& options,
                      const EpochCallback& callback = {});
+TrainingResult train(const Context& ctx, const std::shared_ptr<const DerivableHost<float>>& host,
+                     const HostGraph<float>& graph, const graph::GraphDataset& data,
+                     const graph::Split& split, const TrainingOptions& options,
+                     const EpochCallback& callback = {});
+
+/// What training on a part of the nodes gave.
+struct InductiveResult {
+  TrainingResult training;  ///< on the observed nodes and the edges among them
+  double observed_accuracy = 0, unobserved_accuracy = 0;  ///< of the host on test nodes, see below
+  double derived_observed_accuracy = 0, derived_unobserved_accuracy = 0;  ///< of the derived model
+};
+
+/// Hides a random part of the test nodes, with their edges, from training (graph::observed_part with the
+/// options' seed). Observed test nodes are classified in the graph of training, the others in the whole
+/// one; the derived model sees neither. The host is left at its best epoch.
+InductiveResult train_inductive(const Context& ctx,
+                                const std::shared_ptr<const DerivableHost<float>>& host,
+                                const graph::NodeDataset& data, const graph::Split& split,
+                                const TrainingOptions& options, double unobserved = 0.2,
+                                const EpochCallback& callback = {});
 
 /// How much more often than by chance the ends of an edge between training nodes share a class: (h - c) / (1 - c)
 /// within [0, 1], h the fraction of such edges and c that of pairs of training nodes. Ten edges of one

@@ -21,6 +21,7 @@ struct TransferRows {
   const Index* labels = nullptr;           // [n], in [0, c) where masked
   const std::uint8_t* mask = nullptr;      // [n]
   const float* weight = nullptr;           // [n], of the derived model's teaching; null: 1
+  const float* class_weights = nullptr;    // [c], of the cross entropies' rows; null: 1
 };
 
 /// Upstream gradients of the four parts: cross entropies of both, host to derived, derived to host.

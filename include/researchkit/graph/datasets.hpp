@@ -31,6 +31,18 @@ struct NodeDataset {
   std::int64_t nodes() const { return adjacency.rows(); }
 };
 
+/// Several graphs, each of a class, as one graph without edges between them.
+struct GraphDataset {
+  std::string name;
+  Csr<float> adjacency;              ///< of all nodes
+  Csr<float> features;               ///< [nodes, features], sparse
+  Csr<float> members;                ///< [graphs, nodes]: 1 where the node is the graph's
+  std::vector<std::int32_t> labels;  ///< of each graph, in [0, classes)
+  std::int64_t classes = 0;
+
+  std::int64_t graphs() const { return members.rows(); }
+};
+
 struct LoadOptions {
   bool directed = false;           ///< keep the direction of the stored pairs
   bool normalize_features = true;  ///< divide each row by max(its sum, 1)

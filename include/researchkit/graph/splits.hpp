@@ -27,6 +27,21 @@ Split split_of(const NodeDataset& data, std::string_view kind, std::int64_t k, s
 /// sees. Throws Error unless `unobserved` is in [0, 1].
 std::vector<std::int32_t> observed_nodes(const Split& split, double unobserved, std::uint64_t seed);
 
+/// What inductive training sees, and what it is asked afterwards.
+struct ObservedPart {
+  NodeDataset data;  ///< of observed_nodes and the edges among them
+  Split split;
+  std::vector<std::uint8_t>
+      hidden;  ///< mask of the test nodes of the whole graph that are not in it
+};
+ObservedPart observed_part(const NodeDataset& data, const Split& split, double unobserved,
+                           std::uint64_t seed);
+
+/// A weight for each class that makes all classes that occur in `role` weigh alike: m / (k m_c) where m_c
+/// of its m nodes have class c and k classes occur; 0 for the others.
+std::vector<float> balanced_class_weights(std::span<const std::int32_t> labels,
+                                          std::int64_t classes, const Split& split, Role role);
+
 /// The accuracy on `role` of always answering the class that most nodes of the data set have.
 double majority_accuracy(std::span<const std::int32_t> labels, std::int64_t classes,
                          const Split& split, Role role);

@@ -35,4 +35,20 @@ struct CsbmOptions {
 /// by geometric skipping: O(nodes + edges). Throws Error for settings out of range.
 NodeDataset csbm(const Context& ctx, const CsbmOptions& options);
 
+/// Settings of motif_graphs.
+struct MotifOptions {
+  std::int64_t graphs = 400;
+  std::int64_t base_nodes = 8;  ///< of the tree, at least; it has up to twice as many
+  std::int64_t motif_nodes = 10;
+  std::int64_t types = 4;  ///< of nodes
+  double hint = 0.25;      ///< fraction of motif nodes whose type tells the class
+  std::uint64_t seed = 0;
+};
+
+/// Graphs that hold a ring (class 0) or a star (class 1): a random tree with at most three neighbours for
+/// each node, and the motif, joined by one edge. Features are the node's type, one of `types`, in one-hot
+/// form: random, but for the hinted nodes, whose type is their class. What the features do not tell, the
+/// edges do. Throws Error for settings out of range.
+GraphDataset motif_graphs(const Context& ctx, const MotifOptions& options = {});
+
 }  // namespace researchkit::graph

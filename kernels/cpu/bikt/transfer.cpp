@@ -31,7 +31,7 @@ struct BranchTile {
   const float* student;
   const float* teacher;   // null: no divergence
   const float* target;    // one where the row has this label, null: no row of the tile is labelled
-  const float* labelled;  // [kTile] 1 where the row is, else 0
+  const float* labelled;  // [kTile] the weight of the row's class, 0 without a label
   const float* weight;    // [kTile] of the divergence's gradient
   float* gradient;        // null: not wanted
   float* scratch;         // [4 c][kTile]
@@ -124,8 +124,9 @@ void branch_tile(const BranchTile& t, std::int64_t c, float inverse_temperature)
                                               hn::Mul(scale, hn::Sub(probability, target)));
         hn::StoreU(slope, d, t.gradient + at + j * kTile);
       }
-      cross_entropy = hn::IfThenElseZero(hn::Gt(labelled, hn::Zero(d)),
-                                         hn::Sub(log_of_at_least_one(d, sum), own));
+      cross_entropy =
+          hn::IfThenElseZero(hn::Gt(labelled, hn::Zero(d)),
+                             hn::Mul(labelled, hn::Sub(log_of_at_least_one(d, sum), own)));
     }
     if (t.teacher != nullptr) {
       const auto sum = soften(d, t.student + at, c, inverse_temperature, logs, powers);
@@ -227,8 +228,9 @@ struct Branch {
         if (all.mask == nullptr || all.mask[first + r] == 0) continue;
         if (!any) std::fill(target_tile, target_tile + tile_size, 0.f);
         any = true;
-        labelled[r] = 1;
-        target_tile[static_cast<std::int64_t>(all.labels[first + r]) * kTile + r] = 1;
+        const auto label = static_cast<std::int64_t>(all.labels[first + r]);
+        labelled[r] = all.class_weights == nullptr ? 1.f : all.class_weights[label];
+        target_tile[label * kTile + r] = 1;
       }
       const BranchTile tile{student_tile,
                             teacher == nullptr ? nullptr : teacher_tile,
@@ -273,14 +275,19 @@ std::array<float, 4> transfer_loss(const Context& ctx, const TransferRows<Index>
   const auto losses = [&] {
     return RowLosses{scratch.allocate<float>(n), scratch.allocate<float>(n)};
   };
-  std::int64_t labelled = 0;
-  for (std::size_t i = 0; rows.mask != nullptr && i < n; ++i) labelled += rows.mask[i] != 0 ? 1 : 0;
+  double labelled = 0;  // the sum of their weights
+  for (std::size_t i = 0; rows.mask != nullptr && i < n; ++i) {
+    if (rows.mask[i] == 0) continue;
+    labelled += rows.class_weights == nullptr
+                    ? 1.0
+                    : static_cast<double>(rows.class_weights[rows.labels[i]]);
+  }
   auto weights = static_cast<double>(rows.n);
   if (rows.weight != nullptr) {
     weights = 0;
     for (std::size_t i = 0; i < n; ++i) weights += static_cast<double>(rows.weight[i]);
   }
-  const auto count = static_cast<double>(std::max<std::int64_t>(labelled, 1));
+  const double count = labelled > 0 ? labelled : 1;
   const auto all = static_cast<double>(std::max<std::int64_t>(rows.n, 1));
   const auto over = [](double factor, double divisor) {
     return divisor > 0 ? static_cast<float>(factor / divisor) : 0.f;
