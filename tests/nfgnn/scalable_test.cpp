@@ -345,6 +345,27 @@ TEST_CASE("only nodes with a role are stored, and they know the whole graph") {
   CHECK(part.training.validation_losses == whole.training.validation_losses);
 }
 
+TEST_CASE("the scalable variant propagates over the symmetrised graph") {
+  const Context ctx;
+  graph::NodeDataset data = two_classes();
+  const auto split = graph::balanced_split(data.labels, data.classes, 0.5, 0.2, 1);
+  ScalableOptions options;
+  options.training.model.K = 2;
+  options.training.epochs = 2;
+  const auto both = train_scalable(ctx, data, split, options);
+  graph::CsrArrays<float> upper;  // one direction of every edge
+  for (std::int64_t i = 0; i < data.nodes(); ++i) {
+    for (std::int64_t e = data.adjacency.view().begin(i); e < data.adjacency.view().end(i); ++e) {
+      if (data.adjacency.view().column(e) < i) continue;
+      upper.indices.push_back(static_cast<std::int32_t>(data.adjacency.view().column(e)));
+      upper.values.push_back(1);
+    }
+    upper.indptr.push_back(static_cast<std::int32_t>(upper.indices.size()));
+  }
+  data.adjacency = graph::Csr<float>(std::move(upper), data.nodes());
+  CHECK(train_scalable(ctx, data, split, options).training.losses == both.training.losses);
+}
+
 TEST_CASE("the scalable variant refuses what does not fit") {
   const Context ctx;
   const graph::NodeDataset data = two_classes(30, 5);
