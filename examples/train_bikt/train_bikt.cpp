@@ -331,7 +331,8 @@ int main(int argc, char** argv) {
                "transfer only as far as labelled neighbours agree");
   app.add_option("--hidden", m.host.hidden, "hidden units");
   app.add_option("--layers", m.host.layers, "of gcnii and fagcn");
-  app.add_option("--dropout", m.training.dropout, "of features and hidden units");
+  const auto* dropout =
+      app.add_option("--dropout", m.training.dropout, "of features and hidden units");
   const auto* lr = app.add_option("--lr", m.training.lr, "learning rate");
   const auto* wd = app.add_option("--wd", m.training.weight_decay, "weight decay");
   app.add_option("--epochs", m.training.epochs, "at most");
@@ -360,6 +361,8 @@ int main(int argc, char** argv) {
   use_preset(o.dataset, preset);
   if (lr->count() == 0) m.training.lr = preset.lr;
   if (wd->count() == 0) m.training.weight_decay = preset.weight_decay;
+  // The only feature of a node of a generated graph is its type.
+  if (dropout->count() == 0 && o.graphs > 0) m.training.dropout = 0;
   try {
     return run(o, m);
   } catch (const std::exception& error) {

@@ -92,10 +92,10 @@ struct FilterVariables {
         c(columns),
         rank(kind == FilterKind::global ? 1 : options.rank),
         orders(options.K + 1),
-        shared(shared_projection) {
-    w = first.uniform({shared ? 1 : orders, c, rank}, c);
-    b = first.uniform({shared ? 1 : orders, rank}, c);
-    gamma = first.gamma(options, rank);
+        shared(shared_projection),
+        w(first.uniform({shared ? 1 : orders, c, rank}, c)),
+        b(first.uniform({shared ? 1 : orders, rank}, c)),
+        gamma(first.gamma(options, rank)) {
     if (kind != FilterKind::global) return;
     // A gate of sigmoid(0) is 1/2: twice it leaves gamma alone (see coefficients()).
     for (Tensor* tensor : {&w.mutable_value(), &b.mutable_value()}) {

@@ -152,6 +152,55 @@ TEST_CASE("gathered rows come in the order asked for") {
                     test::contains("'which'") && test::contains("90"));
 }
 
+TEST_CASE("the scalable model is the filter with shared sigmoid gates, then three dense layers") {
+  const Context ctx;
+  const graph::NodeDataset data = two_classes(50, 9);
+  const auto orders = orders_of(ctx, data, {.K = 3});
+  NfgnnScalable<float> model(9, data.classes, small_model());
+  const auto got = model.evaluate(ctx, orders, numbers(50));
+  const auto parameters = model.parameters();
+  const auto eta = node_filter_coefficients(ctx, {.t = orders.values().view<float, 3>(),
+                                                  .w = parameters.at("w").view<float, 3>(),
+                                                  .b = parameters.at("b").view<float, 2>(),
+                                                  .gamma = parameters.at("gamma").view<float, 2>(),
+                                                  .activation = Gate::sigmoid,
+                                                  .normalize_by_rank = false});
+  CHECK(parameters.at("w").shape() == Shape{1, 9, 2});
+  // gamma begins with 0.5 (1 - 0.5)^k, the last 0.5^K.
+  CHECK(parameters.at("gamma").view<float, 2>()(1, 2) == 0.125f);
+  CHECK(parameters.at("gamma").view<float, 2>()(0, 3) == 0.125f);
+  const auto t = orders.values().view<float, 3>();
+  double worst = 0;
+  for (std::int64_t i = 0; i < 50; ++i) {
+    std::vector<double> h(9);
+    for (std::int64_t k = 0; k <= 3; ++k) {
+      const auto coefficient = static_cast<double>(eta.eta(i, k));
+      const auto own = static_cast<double>(got.coefficients.view<float, 2>()(i, k));
+      worst = std::max(worst, std::fabs(own - coefficient));
+      for (std::int64_t c = 0; c < 9; ++c) {
+        h[static_cast<std::size_t>(c)] += coefficient * static_cast<double>(t(k, i, c));
+      }
+    }
+    for (const std::string layer : {"1", "2", "3"}) {
+      const auto w = parameters.at("w" + layer).view<float, 2>();
+      std::vector<double> next;
+      for (std::int64_t j = 0; j < w.extent(1); ++j) {
+        auto sum = static_cast<double>(parameters.at("b" + layer).view<float, 1>()(j));
+        for (std::int64_t c = 0; c < w.extent(0); ++c) {
+          sum += h[static_cast<std::size_t>(c)] * static_cast<double>(w(c, j));
+        }
+        next.push_back(layer == "3" ? sum : std::max(sum, 0.0));
+      }
+      h = next;
+    }
+    for (std::int64_t j = 0; j < 2; ++j) {
+      const auto logit = static_cast<double>(got.logits.view<float, 2>()(i, j));
+      worst = std::max(worst, std::fabs(logit - h[static_cast<std::size_t>(j)]));
+    }
+  }
+  CHECK(worst < 1e-5);
+}
+
 TEST_CASE("gradients of the scalable model hold against differences, with dropout") {
   const Context ctx;
   const graph::NodeDataset data = two_classes(40, 9);
