@@ -29,9 +29,7 @@ struct FagcnAggregate {
   double eps = 0.3;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "source of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_sources(io, indptr, indices);
     io.input(h, "h", "n d", "features of the sources", {.contiguous = true});
     io.input(h0, "h0", "n d", "first features", {.contiguous = true});
     io.input(s_src, "s_src", "n", "scores of the sources", {.contiguous = true});
@@ -94,9 +92,7 @@ struct FagcnAggregateBackward {
   double eps = 0.3;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "source of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_sources(io, indptr, indices);
     io.input(h, "h", "n d", "features of the sources", {.contiguous = true});
     io.input(s_src, "s_src", "n", "scores of the sources", {.contiguous = true});
     io.input(s_dst, "s_dst", "n", "scores of the targets", {.contiguous = true});

@@ -35,9 +35,7 @@ struct BiktHost {
   Host host = Host::gcn;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_pattern(io, indptr, indices);
     io.input(x, "x", "n f", "features", {.contiguous = true});
     io.input(weights, "weights", "", "the host's weights", {.contiguous = true});
     io.output(logits, "logits", "n c", "with the graph", {.contiguous = true});

@@ -71,9 +71,7 @@ struct DualPropagateLinear {
   bool symmetric = true;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_pattern(io, indptr, indices);
     io.input(x_host, "x_host", "n f", "the host's rows", {.contiguous = true});
     io.input(values, "values", "nnz", "entries of the operator", {.contiguous = true});
     io.input(x_derived, "x_derived", "n f", "the derived model's rows; absent: x_host",
@@ -156,9 +154,7 @@ struct DualPropagateLinearBackward {
   bool symmetric = true;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_pattern(io, indptr, indices);
     io.input(x_host, "x_host", "n f", "the host's rows", {.contiguous = true});
     io.input(values, "values", "nnz", "entries of the operator", {.contiguous = true});
     io.input(x_derived, "x_derived", "n f", "the derived model's rows; absent: x_host",

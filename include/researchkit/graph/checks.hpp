@@ -30,6 +30,20 @@ void require_csr(const Check& check, In<Index, 1> indptr, std::int64_t entries) 
   }
 }
 
+/// Describes `indptr` [n + 1] and `indices` of sparse rows; a column lies in `columns`, and `entries` is
+/// the symbol of their number.
+inline void describe_pattern(Description& io, auto& indptr, auto& indices,
+                             std::string_view columns = "[0, n)", std::string_view entries = "nnz",
+                             std::string_view index = "column of each entry") {
+  io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
+  io.input(indices, "indices", entries, index, {.in = columns, .contiguous = true});
+}
+/// The same where entries are edges, whose columns are their sources.
+inline void describe_sources(Description& io, auto& indptr, auto& indices,
+                             std::string_view columns = "[0, n)") {
+  describe_pattern(io, indptr, indices, columns, "nnz", "source of each entry");
+}
+
 /// Makes `indptr` of a random call ascend from 0 to the number of `indices`, and gives every entry a
 /// legal column. Rows of all lengths, none too.
 inline void arbitrary_csr(Arbitrary& random, std::string_view columns_symbol,

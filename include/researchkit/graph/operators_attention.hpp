@@ -30,9 +30,7 @@ struct EdgeSoftmaxAggregate {
   double negative_slope = 0.2;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "source of each entry",
-             {.in = "[0, m)", .contiguous = true});
+    describe_sources(io, indptr, indices, "[0, m)");
     io.input(h, "h", "m heads d", "features of the sources", {.contiguous = true});
     io.input(s_src, "s_src", "m heads", "scores of the sources", {.contiguous = true});
     io.input(s_dst, "s_dst", "n heads", "scores of the targets", {.contiguous = true});
@@ -107,9 +105,7 @@ struct EdgeSoftmaxAggregateBackward {
   double negative_slope = 0.2;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "source of each entry",
-             {.in = "[0, m)", .contiguous = true});
+    describe_sources(io, indptr, indices, "[0, m)");
     io.input(h, "h", "m heads d", "features of the sources", {.contiguous = true});
     io.input(s_src, "s_src", "m heads", "scores of the sources", {.contiguous = true});
     io.input(s_dst, "s_dst", "n heads", "scores of the targets", {.contiguous = true});

@@ -119,8 +119,7 @@ struct GraphNorm {
   Extent nnz;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "e", "column of each entry", {.in = "[0, n)", .contiguous = true});
+    describe_pattern(io, indptr, indices, "[0, n)", "e");
     io.input(values, "values", "e", "edge weights, all ones when absent", {.contiguous = true});
     io.extent(nnz, "nnz", "e+n", "entries of the operator");
     io.output(out_indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
@@ -174,9 +173,7 @@ struct RowNormalize {
   double clamp_min = 1;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, inf)", .contiguous = true});
+    describe_pattern(io, indptr, indices, "[0, inf)");
     io.input(values, "values", "nnz", "entries", {.contiguous = true});
     io.output(normalized, "values", "nnz", "entries divided", {.contiguous = true});
     io.attribute(clamp_min, "clamp_min", "the least divisor", {.in = "(0, inf)"});

@@ -97,9 +97,7 @@ struct SpmmBackward {
   double beta = 0;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, m)", .contiguous = true});
+    describe_pattern(io, indptr, indices, "[0, m)");
     io.input(x, "x", "m d", "dense matrix", {.contiguous = true});
     io.input(values, "values", "nnz", "entries of A", {.contiguous = true});
     io.input(d_y, "d_y", "n d", "gradient of y", {.contiguous = true});
@@ -166,9 +164,7 @@ struct Sddmm {
   Out<Real, 1> values = {};   // [nnz]
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, m)", .contiguous = true});
+    describe_pattern(io, indptr, indices, "[0, m)");
     io.input(u, "u", "n d", "one row per row of the pattern", {.contiguous = true});
     io.input(v, "v", "m d", "one row per column of the pattern", {.contiguous = true});
     io.output(values, "values", "nnz", "dot products", {.contiguous = true});
@@ -213,9 +209,7 @@ struct SddmmBackward {
   Out<Real, 2> d_v = {};      // [m, d]
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, m)", .contiguous = true});
+    describe_pattern(io, indptr, indices, "[0, m)");
     io.input(u, "u", "n d", "one row per row of the pattern", {.contiguous = true});
     io.input(v, "v", "m d", "one row per column of the pattern", {.contiguous = true});
     io.input(d_values, "d_values", "nnz", "gradient of values", {.contiguous = true});

@@ -224,9 +224,7 @@ struct NodeOrientedFilter {
   Save save = Save::propagated;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_pattern(io, indptr, indices);
     io.input(x, "x", "n c", "signal", {.contiguous = true});
     io.input(values, "values", "nnz", "entries of the operator", {.contiguous = true});
     detail::describe_parameters(io, w, b, gamma);
@@ -321,9 +319,7 @@ struct NodeOrientedFilterBackward {
   Save save = Save::propagated;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_pattern(io, indptr, indices);
     io.input(x, "x", "n c", "signal", {.contiguous = true});
     io.input(values, "values", "nnz", "entries of the operator", {.contiguous = true});
     detail::describe_parameters(io, w, b, gamma);

@@ -31,9 +31,7 @@ struct ModelArguments {
 
   void describe_inputs(Description& io) {
     io.dimension("c", "[1, inf)", "classes");
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_pattern(io, indptr, indices);
     io.input(x, "x", "n f", "features", {.contiguous = true});
     io.input(values, "values", "nnz", "entries of the symmetric operator", {.contiguous = true});
     io.input(w1, "w1", "f hidden", "first layer", {.contiguous = true});

@@ -86,9 +86,7 @@ struct Propagate {
   bool symmetric = true;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_pattern(io, indptr, indices);
     io.input(x, "x", "n c", "signal", {.contiguous = true});
     io.input(values, "values", "nnz", "entries of the operator", {.contiguous = true});
     io.output(t, "t", "K+1 n c", "orders 0 to K", {.contiguous = true});
@@ -146,9 +144,7 @@ struct PropagateBackward {
   bool symmetric = true;
 
   void describe(Description& io) {
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_pattern(io, indptr, indices);
     io.input(values, "values", "nnz", "entries of the operator", {.contiguous = true});
     io.input(d_t, "d_t", "K+1 n c", "gradient of t", {.contiguous = true});
     io.output(d_x, "d_x", "n c", "gradient of x", {.contiguous = true});
@@ -214,9 +210,7 @@ struct NodeVariantFilter {
 
   void describe(Description& io) {
     io.dimension("K", "[0, 1024]", "highest order");
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_pattern(io, indptr, indices);
     io.input(x, "x", "n c", "signal", {.contiguous = true});
     io.input(values, "values", "nnz", "entries of the operator", {.contiguous = true});
     io.input(eta, "eta", "n K+1", "coefficients", {.contiguous = true});
@@ -289,9 +283,7 @@ struct NodeVariantFilterBackward {
 
   void describe(Description& io) {
     io.dimension("K", "[0, 1024]", "highest order");
-    io.input(indptr, "indptr", "n+1", "where each row begins", {.contiguous = true});
-    io.input(indices, "indices", "nnz", "column of each entry",
-             {.in = "[0, n)", .contiguous = true});
+    graph::describe_pattern(io, indptr, indices);
     io.input(x, "x", "n c", "signal", {.contiguous = true});
     io.input(values, "values", "nnz", "entries of the operator", {.contiguous = true});
     io.input(eta, "eta", "n K+1", "coefficients", {.contiguous = true});
