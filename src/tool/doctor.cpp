@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
 #include <memory>
 #include <thread>
@@ -50,6 +51,12 @@ int diagnose(int threads) {
   const BlasInfo blas = blas_info();
   print_line("BLAS", fmt::format("{} {}{}", blas.vendor, blas.version,
                                  blas.core.empty() ? "" : ", kernels for " + blas.core));
+  if (blas.core == "Prescott" && std::ranges::count(simd_targets(), "AVX2") > 0) {
+    print_line(
+        "  which is older",
+        "than this processor, which it does not know: set OPENBLAS_CORETYPE to Haswell, or to "
+        "SkylakeX where there is AVX3");
+  }
   print_line("threads", fmt::format("{}", ctx.threads()));
   print_cuda_devices();
   print_line("MPI", "not in this build");
