@@ -18,7 +18,7 @@ struct Options {
   double memory_mb = 36000;
   std::vector<std::string> recompute = {"none", "selective", "full"};
   std::string order = "auto", schedule = "auto";
-  bool no_reorder = false;
+  bool no_reorder = false, pack_windows = false;
   int threads = 1;
   bool compare = false, sweep = false, dry_run = false;
   std::string plan, trace, csv, report;
@@ -64,6 +64,8 @@ inline void add_options(CLI::App& app, Options& o) {
   app.add_option("--schedule", o.schedule, "which schedules are tried")
       ->check(CLI::IsMember({"auto", "1f1b", "cyclic"}));
   app.add_flag("--no-reorder", o.no_reorder, "micro-batches keep their order");
+  app.add_flag("--pack-windows", o.pack_windows,
+               "short samples share sequences where that is cheaper");
   app.add_option("--threads", o.threads, "threads; 0: all processors")->capture_default_str();
   app.add_flag("--compare", o.compare, "compare with packing, tokens, fixed sizes, one batch");
   app.add_flag("--sweep", o.sweep, "the paper's figures: lengths and batch sizes, both models");

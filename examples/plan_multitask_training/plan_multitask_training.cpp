@@ -27,6 +27,7 @@ dynapipe::PlanOptions plan_options(const Options& o, ModelKind kind) {
   if (o.schedule == "1f1b") options.schedule = dynapipe::PlannedSchedule::f1b1;
   if (o.schedule == "cyclic") options.schedule = dynapipe::PlannedSchedule::cyclic;
   options.reorder = !o.no_reorder;
+  options.pack_windows = o.pack_windows;
   return options;
 }
 

@@ -40,6 +40,8 @@ bool read_options(int argc, char** argv, Options& o, int& status) {
   app.add_option("--profile-out", o.profile_out,
                  "measure layers on this machine, write FILE.json and .npy files, and end");
   app.add_option("--profile", o.profile, "plan with this profile, and compare with it");
+  app.add_flag("--pack-windows", o.pack_windows,
+               "short samples share sequences where that is cheaper");
   app.add_flag("--mpi", o.mpi, "ranks are MPI processes: mpirun -n STAGES*REPLICAS");
   app.add_option("--lose", o.lose, "this rank is lost");
   app.add_option("--seconds", o.seconds, "a rank that does not answer for so long is lost")

@@ -11,7 +11,7 @@ struct Options {
   int planners = 1, largest_batch = 8;
   double rate = 0.1, device_memory_mb = 1000;
   std::string recompute = "auto", profile, profile_out;
-  bool mpi = false;
+  bool mpi = false, pack_windows = false;
   int lose = -1;
   double seconds = 10;
 };

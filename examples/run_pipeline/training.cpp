@@ -68,6 +68,7 @@ double Training::state_mb() const {
 dynapipe::IterationPlan Training::plan(const rk::Context& ctx, std::int64_t iteration) const {
   dynapipe::PlanOptions options;
   options.longest_window = options_.largest_batch;
+  options.pack_windows = options_.pack_windows;
   if (kind() == dynapipe::ModelKind::encdec) options.order = dynapipe::OrderMethod::path;
   const auto names = names_of(dynapipe::Recompute{});
   const auto named = std::find(names.begin(), names.end(), options_.recompute);

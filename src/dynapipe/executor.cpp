@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "src/dynapipe/gradient_sum.hpp"
+#include "src/dynapipe/plan_limits.hpp"
 #include "src/dynapipe/stage_clock.hpp"
 
 namespace researchkit::dynapipe {
@@ -222,9 +223,8 @@ void check_plan(const StoredPlan& plan, std::size_t stages, const PipelineStage&
            fmt::format("{}", plan.micro_batches.size()));
   }
   for (const MicroBatch& batch : plan.micro_batches) {
-    if (batch.samples.size() > static_cast<std::size_t>(batch.shape.samples)) {
-      refuse("plans", "at most as many samples as the shape says",
-             fmt::format("{}", batch.samples.size()));
+    if (const auto words = detail::find_sequence_fault(batch)) {
+      refuse("plans", "samples in sequences of their micro-batch", *words);
     }
     stage.check(batch);
   }

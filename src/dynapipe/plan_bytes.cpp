@@ -15,7 +15,6 @@ namespace researchkit::dynapipe {
 namespace {
 
 constexpr std::array<char, 4> kMagic = {'R', 'K', 'D', 'P'};
-constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kHeader = 16;  // magic, version, crc32 and size of the content
 constexpr std::size_t kLargest = std::size_t{1} << 30;
 
@@ -86,7 +85,7 @@ class Reader {
   std::size_t at_ = 0;
 };
 
-void write_content(const StoredPlan& plan, Writer& out) {
+void write_content(const StoredPlan& plan, int version, Writer& out) {
   out.text(plan.plan_id);
   out.i32(plan.data_parallel_rank);
   out.i32(static_cast<std::int32_t>(plan.recompute));
@@ -111,6 +110,10 @@ void write_content(const StoredPlan& plan, Writer& out) {
     const MicroBatch& batch = plan.micro_batches[m];
     out.count(batch.samples.size());
     for (const std::int32_t i : batch.samples) out.i32(i);
+    if (version >= detail::kPackedVersion) {
+      out.count(batch.sequence_of.size());
+      for (const std::int32_t sequence : batch.sequence_of) out.i32(sequence);
+    }
     for (const std::int32_t v : {batch.shape.samples, batch.shape.input, batch.shape.target}) {
       out.i32(v);
     }
@@ -119,7 +122,7 @@ void write_content(const StoredPlan& plan, Writer& out) {
   out.real(plan.makespan_ms);
 }
 
-StoredPlan read_content(Reader in) {
+StoredPlan read_content(Reader in, std::uint32_t version) {
   StoredPlan plan;
   plan.plan_id = in.text();
   plan.data_parallel_rank = in.i32();
@@ -154,6 +157,10 @@ StoredPlan read_content(Reader in) {
     MicroBatch& batch = plan.micro_batches.emplace_back();
     batch.samples.resize(in.count(4));
     for (std::int32_t& i : batch.samples) i = in.i32();
+    if (version >= detail::kPackedVersion) {
+      batch.sequence_of.resize(in.count(4));
+      for (std::int32_t& sequence : batch.sequence_of) sequence = in.i32();
+    }
     batch.shape = {in.i32(), in.i32(), in.i32()};
     plan.time_ms.push_back(in.real());
   }
@@ -170,6 +177,12 @@ std::uint32_t checksum(std::span<const unsigned char> bytes) {
 }  // namespace
 
 namespace detail {
+
+void check_version(std::int64_t version) {
+  if (version >= kPlainVersion && version <= kPackedVersion) return;
+  throw Error(
+      fmt::format("plan: wanted version {} or {}, got {}", kPlainVersion, kPackedVersion, version));
+}
 
 void check_stored_plan(const StoredPlan& plan) {
   const auto stages = static_cast<std::int32_t>(plan.program.stages.size());
@@ -212,17 +225,21 @@ void check_stored_plan(const StoredPlan& plan) {
     require(batch.shape.samples >= 0 && batch.shape.input >= 0 && batch.shape.target >= 0,
             "a negative size");
     for (const std::int32_t i : batch.samples) require(i >= 0, "a negative sample");
+    if (!batch.packed()) continue;  // a packing baseline's old files do not say who is where
+    const auto fault = find_sequence_fault(batch);
+    require(!fault, fault.value_or(""));
   }
 }
 
 }  // namespace detail
 
 std::vector<std::byte> plan_to_bytes(const StoredPlan& plan) {
+  const int version = detail::version_of(plan);
   Writer content;
-  write_content(plan, content);
+  write_content(plan, version, content);
   Writer header;
   header.raw({kMagic.data(), kMagic.size()});
-  header.u32(kVersion);
+  header.u32(static_cast<std::uint32_t>(version));
   header.u32(checksum(content.bytes()));
   header.count(content.bytes().size());
   uLongf size = compressBound(static_cast<uLong>(content.bytes().size()));
@@ -243,9 +260,7 @@ StoredPlan plan_from_bytes(std::span<const std::byte> bytes) {
   }
   Reader header(file.subspan(4, kHeader - 4));
   const std::uint32_t version = header.u32(), crc = header.u32(), size = header.u32();
-  if (version != kVersion) {
-    throw Error(fmt::format("plan: wanted version {}, got {}", kVersion, version));
-  }
+  detail::check_version(version);
   // Deflate reaches a factor of 1032 at most: a larger claim is a lie, and not worth its memory.
   if (size > kLargest || size / 1100 > file.size()) throw Error("plan: truncated");
   std::vector<unsigned char> content(size);
@@ -254,7 +269,7 @@ StoredPlan plan_from_bytes(std::span<const std::byte> bytes) {
                                 static_cast<uLong>(file.size() - kHeader));
   if (status != Z_OK || got != size) throw Error("plan: truncated or damaged");
   if (checksum(content) != crc) throw Error("plan: wrong checksum");
-  StoredPlan plan = read_content(Reader(content));
+  StoredPlan plan = read_content(Reader(content), version);
   detail::check_stored_plan(plan);
   return plan;
 }

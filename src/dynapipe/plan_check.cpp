@@ -3,6 +3,7 @@
 #include <set>
 
 #include "researchkit/dynapipe/planner.hpp"
+#include "src/dynapipe/plan_limits.hpp"
 
 namespace researchkit::dynapipe {
 namespace {
@@ -65,7 +66,61 @@ std::optional<std::string> find_shape_fault(const Program& program) {
   return std::nullopt;
 }
 
+/// Samples fit into their sequences, with separators between them.
+std::optional<std::string> find_length_fault(const MicroBatch& batch,
+                                             std::span<const SampleLength> mini_batch) {
+  struct Tokens {
+    std::int64_t input = 0, target = 0;
+  };
+  std::vector<Tokens> used(static_cast<std::size_t>(batch.shape.samples));
+  for (std::size_t b = 0; b < batch.samples.size(); ++b) {
+    const std::size_t at = batch.packed() ? static_cast<std::size_t>(batch.sequence_of[b]) : b;
+    const SampleLength& sample = mini_batch[static_cast<std::size_t>(batch.samples[b])];
+    Tokens& tokens = used[at];
+    const int separator = tokens.input > 0 ? 1 : 0;
+    tokens.input += sample.input + separator;
+    if (batch.shape.target > 0) tokens.target += sample.target + separator;
+    if (tokens.input <= batch.shape.input && tokens.target <= batch.shape.target) continue;
+    return fmt::format("sample {} does not fit into sequence {}", batch.samples[b], at);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+std::optional<std::string> detail::find_sequence_fault(const MicroBatch& batch) {
+  if (!batch.packed()) {
+    if (batch.samples.size() <= static_cast<std::size_t>(batch.shape.samples)) return std::nullopt;
+    return fmt::format("{} samples in {} sequences", batch.samples.size(), batch.shape.samples);
+  }
+  if (batch.sequence_of.size() != batch.samples.size()) {
+    return fmt::format("{} samples, sequences of {}", batch.samples.size(),
+                       batch.sequence_of.size());
+  }
+  for (const std::int32_t sequence : batch.sequence_of) {
+    if (sequence < 0 || sequence >= batch.shape.samples) {
+      return fmt::format("no sequence {} of {}", sequence, batch.shape.samples);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> find_plan_fault(const IterationPlan& plan,
+                                           std::span<const SampleLength> mini_batch,
+                                           double memory_limit_mb) {
+  if (auto words =
+          find_plan_fault(plan, static_cast<std::int64_t>(mini_batch.size()), memory_limit_mb)) {
+    return words;
+  }
+  for (std::size_t g = 0; g < plan.replicas.size(); ++g) {
+    for (const MicroBatch& batch : plan.replicas[g].micro_batches) {
+      if (const auto words = find_length_fault(batch, mini_batch)) {
+        return fmt::format("replica {}: {}", g, *words);
+      }
+    }
+  }
+  return std::nullopt;
+}
 
 std::optional<std::string> find_plan_fault(const IterationPlan& plan, std::int64_t samples,
                                            double memory_limit_mb) {
@@ -76,6 +131,7 @@ std::optional<std::string> find_plan_fault(const IterationPlan& plan, std::int64
       return fmt::format("replica {}: {}", g, what);
     };
     for (const MicroBatch& batch : replica.micro_batches) {
+      if (const auto words = detail::find_sequence_fault(batch)) return fault(*words);
       for (const std::int32_t i : batch.samples) {
         if (i < 0 || i >= samples) return fault(fmt::format("no sample {}", i));
         ++times[static_cast<std::size_t>(i)];

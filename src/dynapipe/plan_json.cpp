@@ -12,7 +12,6 @@ namespace {
 
 using nlohmann::json;
 constexpr std::string_view kFormat = "researchkit-dynapipe-plan";
-constexpr int kVersion = 1;
 
 json instruction_to_json(const Instruction& step) {
   json row = {{"op", name_of(step.op)}, {"mb", step.micro_batch}, {"peer", step.peer}};
@@ -54,10 +53,8 @@ StoredPlan read_plan(const json& file) {
   if (!file.is_object() || file.value("format", "") != kFormat) {
     throw Error(fmt::format("plan: wanted the format '{}'", kFormat));
   }
-  if (file.at("version").get<int>() != kVersion) {
-    throw Error(
-        fmt::format("plan: wanted version {}, got {}", kVersion, file.at("version").dump()));
-  }
+  const auto version = file.at("version").get<std::int64_t>();
+  detail::check_version(version);
   StoredPlan plan;
   plan.plan_id = file.at("plan_id").get<std::string>();
   plan.data_parallel_rank = file.at("data_parallel_rank").get<std::int32_t>();
@@ -85,6 +82,10 @@ StoredPlan read_plan(const json& file) {
     const json& shape = batch.at("shape");
     added.shape = {shape.at(0).get<std::int32_t>(), shape.at(1).get<std::int32_t>(),
                    shape.at(2).get<std::int32_t>()};
+    if (batch.contains("sequences")) {
+      if (version < detail::kPackedVersion) throw Error("plan: sequences in a plan of version 1");
+      added.sequence_of = batch.at("sequences").get<std::vector<std::int32_t>>();
+    }
     plan.time_ms.push_back(batch.at("time_ms").get<double>());
   }
   const json& predicted = file.at("predicted");
@@ -106,7 +107,7 @@ json event(std::string_view phase, std::size_t stage, int thread) {
 
 bool operator==(const StoredPlan& a, const StoredPlan& b) {
   const auto same_batch = [](const MicroBatch& x, const MicroBatch& y) {
-    return x.samples == y.samples && x.shape == y.shape;
+    return x.samples == y.samples && x.shape == y.shape && x.sequence_of == y.sequence_of;
   };
   return a.plan_id == b.plan_id && a.data_parallel_rank == b.data_parallel_rank &&
          a.recompute == b.recompute && a.hidden == b.hidden && a.n_enc_stages == b.n_enc_stages &&
@@ -145,7 +146,7 @@ StoredPlan stored_plan(const IterationPlan& plan, std::size_t rank, std::string 
 std::string plan_to_json(const StoredPlan& plan) {
   json file = {
       {"format", kFormat},
-      {"version", kVersion},
+      {"version", detail::version_of(plan)},
       {"plan_id", plan.plan_id},
       {"data_parallel_rank", plan.data_parallel_rank},
       {"num_stages", plan.program.stages.size()},
@@ -167,10 +168,11 @@ std::string plan_to_json(const StoredPlan& plan) {
   file["microbatches"] = json::array();
   for (std::size_t m = 0; m < plan.micro_batches.size(); ++m) {
     const MicroBatch& batch = plan.micro_batches[m];
-    file["microbatches"].push_back(
-        {{"samples", batch.samples},
-         {"shape", {batch.shape.samples, batch.shape.input, batch.shape.target}},
-         {"time_ms", plan.time_ms[m]}});
+    json row = {{"samples", batch.samples},
+                {"shape", {batch.shape.samples, batch.shape.input, batch.shape.target}},
+                {"time_ms", plan.time_ms[m]}};
+    if (batch.packed()) row["sequences"] = batch.sequence_of;
+    file["microbatches"].push_back(std::move(row));
   }
   try {
     return file.dump() + "\n";

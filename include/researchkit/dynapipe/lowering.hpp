@@ -53,7 +53,8 @@ static_assert(sizeof(Instruction) == 10 * sizeof(std::int32_t));
 
 /// Padded shape of a micro-batch.
 struct MicroBatchShape {
-  std::int32_t samples = 0, input = 0, target = 0;
+  std::int32_t samples = 0;  ///< sequences: fewer than samples where these are packed
+  std::int32_t input = 0, target = 0;
   friend bool operator==(const MicroBatchShape&, const MicroBatchShape&) = default;
 };
 

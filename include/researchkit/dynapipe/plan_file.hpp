@@ -30,7 +30,8 @@ bool operator==(const StoredPlan& a, const StoredPlan& b);
 /// The part of a plan that replica `rank` runs.
 StoredPlan stored_plan(const IterationPlan& plan, std::size_t rank, std::string plan_id);
 
-/// The JSON form, "researchkit-dynapipe-plan" version 1; docs/dynapipe.md has its schema.
+/// The JSON form, "researchkit-dynapipe-plan"; docs/dynapipe.md has its schema. Both forms are written
+/// as version 1 where no micro-batch is packed, else as version 2, and read in both.
 std::string plan_to_json(const StoredPlan& plan);
 /// Reads it back, the same to the bit. Throws Error for anything that is no such plan.
 StoredPlan plan_from_json(std::string_view text);
@@ -38,7 +39,7 @@ StoredPlan plan_from_json(std::string_view text);
 /// The binary form: "RKDP", version, crc32 and size of the content, then the content (little-endian
 /// int32 tables), deflated.
 std::vector<std::byte> plan_to_bytes(const StoredPlan& plan);
-/// Reads it back. Throws Error for another version, a wrong checksum and missing bytes.
+/// Reads it back. Throws Error for an unknown version, a wrong checksum and missing bytes.
 StoredPlan plan_from_bytes(std::span<const std::byte> bytes);
 
 /// The timeline of a replica for Perfetto or chrome://tracing: a process per stage, with its

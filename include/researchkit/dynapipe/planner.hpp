@@ -68,12 +68,19 @@ struct PlanOptions {
   Rounding rounding = {};
   CommStreams streams = CommStreams::device;
   std::int64_t longest_window = 0;  ///< samples of a micro-batch; 0: any number
+  /// Short samples of a micro-batch share sequences where that is cheaper; the plan without it is kept
+  /// where it is as fast.
+  bool pack_windows = false;
 };
 
 /// Samples that run together.
 struct MicroBatch {
   std::vector<std::int32_t> samples;  ///< indices in the mini-batch
   MicroBatchShape shape;
+  /// The sequence of each sample, in which it stands behind the earlier ones of `samples`; empty where
+  /// sample b is sequence b. There is room for a separator before each sample but the first.
+  std::vector<std::int32_t> sequence_of = {};
+  bool packed() const { return !sequence_of.empty(); }
 };
 
 /// What one replica runs, and what it is predicted to take.
@@ -148,6 +155,11 @@ IterationPlan plan_packing(const Context& ctx, std::span<const SampleLength> min
 /// complete and cannot deadlock, instructions use live buffers and free each, both ends of a
 /// transfer have the same shape, memory is within the limit. Words for the first fault.
 std::optional<std::string> find_plan_fault(const IterationPlan& plan, std::int64_t samples,
+                                           double memory_limit_mb);
+/// Also holds the samples against the micro-batches' shapes: each fits into its sequence, with those
+/// that it shares it with.
+std::optional<std::string> find_plan_fault(const IterationPlan& plan,
+                                           std::span<const SampleLength> mini_batch,
                                            double memory_limit_mb);
 
 }  // namespace researchkit::dynapipe
