@@ -8,7 +8,7 @@
 /// What the command line of this example says.
 struct Options {
   std::string model = "gpt", profiles = PROFILE_FOLDER;
-  std::int64_t layers = 0, tp = 0, pp = 0, gpus = 8;
+  std::int64_t layers = 0, tp = 0, pp = 0, gpus = 8, chunks = 1;
   std::int64_t hidden = 0, heads = 32, kv_channels = 128, ffn = 0;
   int zero = 1;
   std::int64_t tokens = 65536, max_seqlen = 2048;
@@ -40,6 +40,10 @@ inline void add_options(CLI::App& app, Options& o) {
   app.add_option("--gpus", o.gpus, "devices")->check(positive)->capture_default_str();
   app.add_option("--tp", o.tp, "tensor-parallel ranks (default: the best)")->check(positive);
   app.add_option("--pp", o.pp, "stages of the pipeline (default: the best)")->check(positive);
+  app.add_option("--chunks", o.chunks,
+                 "stages of the model on each device of a pipeline, 1 or even")
+      ->check(positive)
+      ->capture_default_str();
   app.add_option("--zero", o.zero, "ZeRO stage")->check(CLI::Range(0, 3))->capture_default_str();
   app.add_option("--tokens", o.tokens, "tokens of a mini-batch")
       ->check(positive)

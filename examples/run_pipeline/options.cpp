@@ -13,7 +13,8 @@ bool read_options(int argc, char** argv, Options& o, int& status) {
   app.add_option("--model", o.model, "what the stages are")
       ->check(CLI::IsMember({"mlp", "decoder", "encdec"}))
       ->capture_default_str();
-  number("--stages", o.stages, "stages", 64);
+  number("--stages", o.stages, "stages: ranks of a pipeline", 64);
+  number("--chunks", o.chunks, "parts of the model on each of them, 1 or an even number", 64);
   number("--replicas", o.replicas, "data-parallel replicas", 64);
   app.add_option(
          "--layers", o.layers,
@@ -48,7 +49,7 @@ bool read_options(int argc, char** argv, Options& o, int& status) {
       ->capture_default_str();
   try {
     app.parse(argc, argv);
-    if (o.layers == 0) o.layers = std::max<std::int64_t>(o.stages, 2);
+    if (o.layers == 0) o.layers = std::max<std::int64_t>(o.all_stages(), 2);
     return true;
   } catch (const CLI::ParseError& error) {
     status = app.exit(error);

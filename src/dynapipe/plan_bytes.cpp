@@ -91,6 +91,8 @@ void write_content(const StoredPlan& plan, int version, Writer& out) {
   out.i32(static_cast<std::int32_t>(plan.recompute));
   out.i32(plan.hidden);
   out.i32(plan.n_enc_stages);
+  const bool chunked = version >= detail::kChunkedVersion;
+  if (chunked) out.i32(plan.chunks);
   out.count(plan.program.stages.size());
   for (std::size_t s = 0; s < plan.program.stages.size(); ++s) {
     out.i32(plan.program.slots[s]);
@@ -101,6 +103,7 @@ void write_content(const StoredPlan& plan, int version, Writer& out) {
                                        step.mbs, step.length[0], step.length[1], step.hidden}) {
         out.i32(value);
       }
+      if (chunked) out.i32(step.chunk);
     }
     out.real(plan.peak_mb[s]);
     out.real(plan.bubble[s]);
@@ -131,10 +134,13 @@ StoredPlan read_content(Reader in, std::uint32_t version) {
   plan.recompute = static_cast<Recompute>(mode);
   plan.hidden = in.i32();
   plan.n_enc_stages = in.i32();
+  const bool chunked = version >= detail::kChunkedVersion;
+  if (chunked) plan.chunks = in.i32();
+  const std::size_t columns = chunked ? 11 : 10;
   const std::size_t stages = in.count(24);
   for (std::size_t s = 0; s < stages; ++s) {
     plan.program.slots.push_back(in.i32());
-    auto& program = plan.program.stages.emplace_back(in.count(sizeof(Instruction)));
+    auto& program = plan.program.stages.emplace_back(in.count(columns * sizeof(std::int32_t)));
     for (Instruction& step : program) {
       step.stage = in.i32();
       const std::int32_t op = in.i32();
@@ -148,6 +154,7 @@ StoredPlan read_content(Reader in, std::uint32_t version) {
       step.mbs = in.i32();
       step.length = {in.i32(), in.i32()};
       step.hidden = in.i32();
+      if (chunked) step.chunk = in.i32();
     }
     plan.peak_mb.push_back(in.real());
     plan.bubble.push_back(in.real());
@@ -179,9 +186,9 @@ std::uint32_t checksum(std::span<const unsigned char> bytes) {
 namespace detail {
 
 void check_version(std::int64_t version) {
-  if (version >= kPlainVersion && version <= kPackedVersion) return;
-  throw Error(
-      fmt::format("plan: wanted version {} or {}, got {}", kPlainVersion, kPackedVersion, version));
+  if (version >= kPlainVersion && version <= kChunkedVersion) return;
+  throw Error(fmt::format("plan: wanted version {} to {}, got {}", kPlainVersion, kChunkedVersion,
+                          version));
 }
 
 void check_stored_plan(const StoredPlan& plan) {
@@ -191,7 +198,9 @@ void check_stored_plan(const StoredPlan& plan) {
     if (!holds) throw Error(fmt::format("plan: {}", what));
   };
   require(stages >= 1, "no stages");
-  require(plan.n_enc_stages >= 1 && plan.n_enc_stages <= stages, "n_enc_stages is not 1 .. S");
+  require(plan.chunks >= 1, "chunks is not positive");
+  require(plan.n_enc_stages >= 1 && plan.n_enc_stages <= std::int64_t{stages} * plan.chunks,
+          "n_enc_stages is not a stage of the model");
   require(plan.hidden >= 1, "hidden is not positive");
   require(plan.data_parallel_rank >= 0, "data_parallel_rank is negative");
   require(plan.peak_mb.size() == static_cast<std::size_t>(stages) &&
@@ -203,6 +212,7 @@ void check_stored_plan(const StoredPlan& plan) {
     for (const Instruction& step : plan.program.stages[at]) {
       require(step.stage == s, "an instruction of another stage");
       require(step.micro_batch >= 0 && step.micro_batch < batches, "no such micro-batch");
+      require(step.chunk >= 0 && step.chunk < plan.chunks, "no such chunk");
       require(step.peer >= -1 && step.peer < stages && step.peer != s, "no such peer");
       for (const std::int32_t slot : step.buffer) {
         require(slot >= -1 && slot < plan.program.slots[at], "no such slot");

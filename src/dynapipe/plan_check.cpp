@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <array>
 #include <set>
 
 #include "researchkit/dynapipe/planner.hpp"
@@ -12,7 +13,7 @@ namespace {
 std::optional<std::string> find_buffer_fault(const std::vector<Instruction>& program,
                                              std::int32_t slots) {
   std::vector<char> live(static_cast<std::size_t>(slots), 0);
-  std::set<std::pair<std::int32_t, int>> receiving;
+  std::set<std::array<std::int32_t, 3>> receiving;
   for (std::size_t k = 0; k < program.size(); ++k) {
     const Instruction& step = program[k];
     const auto fault = [&](std::string_view what) {
@@ -29,7 +30,9 @@ std::optional<std::string> find_buffer_fault(const std::vector<Instruction>& pro
       if (allocates) used = 1;
       if (step.op == Opcode::free_buffer) used = 0;
     }
-    const auto key = [&](int direction) { return std::pair{step.micro_batch, direction}; };
+    const auto key = [&](std::int32_t direction) {
+      return std::array{step.chunk, step.micro_batch, direction};
+    };
     if (step.op == Opcode::recv_act_start) receiving.insert(key(0));
     if (step.op == Opcode::recv_grad_start) receiving.insert(key(1));
     if (step.op == Opcode::recv_act_finish && receiving.erase(key(0)) == 0) {
@@ -48,7 +51,7 @@ std::optional<std::string> find_buffer_fault(const std::vector<Instruction>& pro
 }
 
 /// Both ends of every transfer carry tensors of the same shape.
-std::optional<std::string> find_shape_fault(const Program& program) {
+std::optional<std::string> find_shape_fault(const Program& program, std::int64_t chunks) {
   const auto shapes_of = [&](std::size_t stage, Opcode op) {
     std::vector<std::array<std::int32_t, 5>> shapes;
     for (const Instruction& step : program.stages[stage]) {
@@ -57,10 +60,13 @@ std::optional<std::string> find_shape_fault(const Program& program) {
     }
     return shapes;
   };
-  for (std::size_t s = 0; s + 1 < program.stages.size(); ++s) {
-    if (shapes_of(s, Opcode::send_act_start) != shapes_of(s + 1, Opcode::recv_act_start) ||
-        shapes_of(s + 1, Opcode::send_grad_start) != shapes_of(s, Opcode::recv_grad_start)) {
-      return fmt::format("stages {} and {} disagree about what they exchange", s, s + 1);
+  // With chunks the last device sends to the first.
+  const std::size_t devices = program.stages.size();
+  for (std::size_t s = 0; s + (chunks > 1 ? 0 : 1) < devices; ++s) {
+    const std::size_t next = (s + 1) % devices;
+    if (shapes_of(s, Opcode::send_act_start) != shapes_of(next, Opcode::recv_act_start) ||
+        shapes_of(next, Opcode::send_grad_start) != shapes_of(s, Opcode::recv_grad_start)) {
+      return fmt::format("stages {} and {} disagree about what they exchange", s, next);
     }
   }
   return std::nullopt;
@@ -137,7 +143,8 @@ std::optional<std::string> find_plan_fault(const IterationPlan& plan, std::int64
         ++times[static_cast<std::size_t>(i)];
       }
     }
-    if (const auto words = find_transfer_fault(replica.order, replica.communication)) {
+    if (const auto words =
+            find_transfer_fault(replica.order, replica.communication, replica.chunks)) {
       return fault(*words);
     }
     for (const Channel channel : {Channel::single, Channel::pair}) {
@@ -155,7 +162,7 @@ std::optional<std::string> find_plan_fault(const IterationPlan& plan, std::int64
             fmt::format("stage {}: {:.1f} MB of {:.1f}", s, replica.peak_mb[s], memory_limit_mb));
       }
     }
-    if (const auto words = find_shape_fault(replica.program)) return fault(*words);
+    if (const auto words = find_shape_fault(replica.program, replica.chunks)) return fault(*words);
   }
   for (std::size_t i = 0; i < times.size(); ++i) {
     if (times[i] != 1) return fmt::format("sample {} is in {} micro-batches", i, times[i]);

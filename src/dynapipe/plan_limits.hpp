@@ -9,10 +9,11 @@
 
 namespace researchkit::dynapipe::detail {
 
-/// The version that files of a plan have: what is written as version 1 can be read by those who know
-/// nothing of packed micro-batches.
-inline constexpr int kPlainVersion = 1, kPackedVersion = 2;
+/// The version that files of a plan have: what is written as an earlier version can be read by those
+/// who know nothing of packed micro-batches, or of chunks.
+inline constexpr int kPlainVersion = 1, kPackedVersion = 2, kChunkedVersion = 3;
 inline int version_of(const StoredPlan& plan) {
+  if (plan.chunks > 1) return kChunkedVersion;
   const bool packed = std::any_of(plan.micro_batches.begin(), plan.micro_batches.end(),
                                   [](const MicroBatch& batch) { return batch.packed(); });
   return packed ? kPackedVersion : kPlainVersion;

@@ -20,7 +20,7 @@ using detail::best_schedule;
 using detail::kPlan;
 using detail::lay_out;
 using detail::padding_of;
-using detail::write_program;
+using detail::write_programs;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -107,9 +107,9 @@ class Planning {
                                       options_, pack, stored_limit, pipeline_.available_mb);
     const WindowRows rows = windows.rows(ctx_);
     time_.windows_ms += watch_.lap();
-    const Partition partition =
-        partition_samples(rows, {cluster_.stages, cluster_.replicas, pipeline_.shape.chunks},
-                          [&] { ctx_.check_cancelled(); });
+    const PartitionProblem problem = {cluster_.stages, cluster_.replicas,
+                                      std::max(pipeline_.shape.chunks, pipeline_.chunks)};
+    const Partition partition = partition_samples(rows, problem, [&] { ctx_.check_cancelled(); });
     time_.partition_ms += watch_.lap();
     if (!partition.feasible()) return std::nullopt;
 
@@ -121,13 +121,11 @@ class Planning {
       weights.push_back(rows.row(begin)[static_cast<std::size_t>(end - begin - 1)]);
     }
     Deal deal = balanced_partition(weights, cluster_.replicas);
-    refine_deal(weights, cluster_.stages, deal);
+    refine_deal(weights, cluster_.stages, deal, problem.chunks);
 
     IterationPlan plan;
     plan.recompute = recompute;
-    plan.objective_ms =
-        PartitionProblem{cluster_.stages, cluster_.replicas, pipeline_.shape.chunks}.milliseconds(
-            partition.objective, kTick);
+    plan.objective_ms = problem.milliseconds(partition.objective, kTick);
     for (std::int64_t g = 0; g < cluster_.replicas; ++g) {
       std::vector<MicroBatch> own;
       for (std::size_t m = 0; m < batches.size(); ++m) {
@@ -152,12 +150,7 @@ class Planning {
 
   IterationPlan finish(IterationPlan plan) {
     watch_.lap();
-    plan.hidden = model_.profile->hidden;
-    plan.n_enc_stages = pipeline_.n_enc_stages;
-    for (ReplicaPlan& replica : plan.replicas) {
-      write_program(replica, {static_cast<std::int32_t>(plan.hidden),
-                              static_cast<std::int32_t>(plan.n_enc_stages)});
-    }
+    write_programs(plan, model_, pipeline_);
     plan.padding = padding_of(plan, mini_batch_);
     time_.lower_ms = watch_.lap();
     plan.planning = time_;
@@ -219,8 +212,6 @@ IterationPlan plan_micro_batches(const Context& ctx, std::vector<MicroBatch> mic
   Stopwatch watch;
   IterationPlan plan;
   plan.recompute = recompute;
-  plan.hidden = model.profile->hidden;
-  plan.n_enc_stages = pipeline.n_enc_stages;
   for (std::int64_t g = 0; g < cluster.replicas; ++g) {
     std::vector<MicroBatch> own;
     for (auto m = static_cast<std::size_t>(g); m < micro_batches.size();
@@ -230,9 +221,8 @@ IterationPlan plan_micro_batches(const Context& ctx, std::vector<MicroBatch> mic
     ctx.check_cancelled();
     const auto tables = detail::stage_tables(own, model, cluster, pipeline, recompute);
     plan.replicas.push_back(lay_out(std::move(own), tables, policy, kInfinity, options));
-    write_program(plan.replicas.back(), {static_cast<std::int32_t>(plan.hidden),
-                                         static_cast<std::int32_t>(plan.n_enc_stages)});
   }
+  write_programs(plan, model, pipeline);
   plan.padding = padding_of(plan, mini_batch);
   if (plan.peak_mb() > cluster.device_memory_mb) {
     throw Error(kPlan, "device_memory_mb", fmt::format("at least {:.0f}", plan.peak_mb()),

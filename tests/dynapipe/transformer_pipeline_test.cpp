@@ -57,8 +57,10 @@ struct Training {
   }
 
   std::vector<StoredPlan> plans(std::int64_t stages, std::int64_t replicas, Cut cut,
-                                Recompute recompute = Recompute::none) const {
+                                Recompute recompute = Recompute::none,
+                                std::int64_t chunks = 1) const {
     Cluster cluster;
+    cluster.chunks = chunks;
     cluster.stages = stages;
     cluster.replicas = replicas;
     cluster.device_memory_mb = 1000;
@@ -218,6 +220,40 @@ TEST_CASE("packed samples that do not fit are refused") {
   CHECK(refused() == "plans");
 }
 
+TEST_CASE("chunks on a device give the bits of one process") {
+  for (const ModelKind kind : {ModelKind::decoder, ModelKind::encdec}) {
+    const Training training(kind, DType::f64);
+    const auto whole = training.alone(training.plans(1, 1, Cut::whole));
+    for (const auto& [stages, chunks] : {std::pair{2, 2}, {1, 2}, {1, 4}}) {
+      for (const std::int64_t replicas : {1, 2}) {
+        for (const Cut cut : {Cut::planned, Cut::packed}) {
+          const auto plans = training.plans(stages, replicas, cut, Recompute::none, chunks);
+          REQUIRE(plans[0].chunks == chunks);
+          const auto ranks = training.on_ranks(plans);
+          CHECK(largest_difference(ranks, training.alone(plans)) == 0);
+          CHECK(largest_difference(ranks, whole) <= 1e-11);
+        }
+      }
+    }
+    // The same micro-batches in the other schedule, and with chunks on devices of their own.
+    const auto plans = training.plans(2, 1, Cut::one_by_one, Recompute::full, 2);
+    CHECK(largest_difference(training.on_ranks(plans),
+                             training.on_ranks(training.plans(4, 1, Cut::one_by_one))) == 0);
+  }
+  const Training training(ModelKind::encdec, DType::f32);
+  const auto whole = training.alone(training.plans(1, 1, Cut::whole));
+  const auto plans = training.plans(2, 1, Cut::planned, Recompute::none, 2);
+  CHECK(largest_difference(training.on_ranks(plans), whole) <= 1e-4);
+}
+
+TEST_CASE("a rank without all its chunks is refused") {
+  const Training training(ModelKind::decoder, DType::f64);
+  const auto plans = training.plans(1, 1, Cut::planned, Recompute::none, 2);
+  const auto make = training.make();
+  const auto stage = make(0, 2);
+  CHECK_THROWS_AS(run_pipeline(Context(), *self_communicator(), plans, *stage), Error);
+}
+
 TEST_CASE("recomputation changes no bit and keeps less") {
   for (const ModelKind kind : {ModelKind::decoder, ModelKind::encdec}) {
     const Training training(kind, DType::f64);
@@ -259,7 +295,7 @@ TEST_CASE("transformer gradients are the slopes of the loss") {
       const double below = loss();
       values[at] = before;
       const double slope = (above - below) / (2 * step);
-      const double got = run.gradient.at(name).values<double>()[at];
+      const double got = run.gradients[0].at(name).values<double>()[at];
       INFO(name << "[" << at << "]: " << got << ", differences give " << slope);
       CHECK(std::fabs(got - slope) <= 1e-8 + 1e-5 * std::fabs(slope));
     }
@@ -272,7 +308,7 @@ TEST_CASE("threads do not change a bit of a pipeline's gradients") {
   const auto with = [&](int threads) {
     TransformerPipelineStage stage(Context({.threads = threads}), training.model, DType::f32, 0, 1,
                                    11, training.data);
-    return run_pipeline(Context(), *self_communicator(), plans, stage).gradient;
+    return run_pipeline(Context(), *self_communicator(), plans, stage).gradients[0];
   };
   const auto one = with(1);
   for (const int threads : {2, 7}) CHECK(largest_difference(with(threads), one) == 0);
