@@ -83,12 +83,13 @@ struct FilterBuffers {
   /// Forward and backward.
   void step(const Context& ctx) const {
     using nfgnn::Basis;
-    nfgnn::filter_forward<float, std::int32_t>(ctx, a.view(), model, Basis::chebyshev, t,
-                                               eta.data_handle(), y.data_handle());
+    nfgnn::filter_forward<float, std::int32_t>(ctx, a.view_for(model.stride), model,
+                                               Basis::chebyshev, t, eta.data_handle(),
+                                               y.data_handle());
     Workspace::Scope scratch(ctx.workspace());
     const nfgnn::ParameterGradients<float> gradients(scratch, model);
-    nfgnn::AdjointRecursion<float, std::int32_t> adjoint(a.view(), Basis::chebyshev, 11,
-                                                         model.stride, memory[22].data_handle(),
+    nfgnn::AdjointRecursion<float, std::int32_t> adjoint(a.view_for(model.stride), Basis::chebyshev,
+                                                         11, model.stride, memory[22].data_handle(),
                                                          memory[23].data_handle());
     nfgnn::filter_backward<float, std::int32_t>(ctx, model, t, eta.data_handle(), d_y.data_handle(),
                                                 nullptr, d_t, gradients, adjoint);

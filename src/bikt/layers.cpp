@@ -69,8 +69,8 @@ Variable propagate(Tape& tape, const graph::Csr<Real>& a, const Variable& x, dou
   const auto multiply = [ctx, d](const graph::Csr<Real>& m, double factor, const Tensor& from,
                                  double share, const Real* added) {
     Tensor y = fresh<Real>(ctx, {m.rows(), d});
-    graph::kernels::spmm<Real, std::int32_t>(ctx, m.view(), Real(factor), data_of<Real>(from), d,
-                                             Real(share), added, data_of<Real>(y));
+    graph::kernels::spmm<Real, std::int32_t>(ctx, m.view_for(d), Real(factor), data_of<Real>(from),
+                                             d, Real(share), added, data_of<Real>(y));
     return y;
   };
   const bool mixed = beta != 0;

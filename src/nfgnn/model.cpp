@@ -222,8 +222,9 @@ struct NfgnnModel::State {
       graph::kernels::dropout<float>(ctx, key(options.filter_dropout, step, kLogits), t[0],
                                      n * stride, t[0], nullptr);
     }
-    filter_forward<float, std::int32_t>(ctx, propagation.view(), coefficients(), options.basis, t,
-                                        eta.values<float>().data(), sum.values<float>().data());
+    filter_forward<float, std::int32_t>(ctx, propagation.view_for(stride), coefficients(),
+                                        options.basis, t, eta.values<float>().data(),
+                                        sum.values<float>().data());
     copy_columns(ctx, sum.values<float>().data(), stride, n, compact.values<float>().data(),
                  classes);
   }
@@ -234,7 +235,7 @@ struct NfgnnModel::State {
     const Coefficients<float> model = coefficients();
     const ParameterGradients<float> gradients(scratch, model);
     AdjointRecursion<float, std::int32_t> adjoint(
-        propagation_t.view(), options.basis, options.K + 1, stride,
+        propagation_t.view_for(stride), options.basis, options.K + 1, stride,
         recursion[0].values<float>().data(), recursion[1].values<float>().data());
     filter_backward<float, std::int32_t>(ctx, model, t, eta.values<float>().data(),
                                          d_sum.values<float>().data(), nullptr, d_t, gradients,

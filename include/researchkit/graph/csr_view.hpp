@@ -8,6 +8,9 @@
 
 namespace researchkit::graph {
 
+template <class Real, class Index>
+struct RowGroups;
+
 /// A sparse operator of `rows` x `columns` in compressed rows. Row i lists the sources j of target i:
 /// y_i = sum of values[e] x_j over indptr[i] <= e < indptr[i + 1], j = indices[e].
 ///
@@ -20,6 +23,8 @@ struct CsrView {
   const Real* values = nullptr;    // [entries], null: all ones
   std::int64_t rows = 0;
   std::int64_t columns = 0;
+  const RowGroups<Real, Index>* groups =
+      nullptr;  // of the same matrix, for narrow products, or null
 
   std::int64_t entries() const { return rows == 0 ? 0 : static_cast<std::int64_t>(indptr[rows]); }
   std::int64_t begin(std::int64_t row) const { return static_cast<std::int64_t>(indptr[row]); }
@@ -43,10 +48,11 @@ inline constexpr std::int64_t kRowPieceWork = 4096;
 /// Calls body(begin, end) for pieces of rows of about equal entries plus rows, in parallel.
 ///
 /// The pieces depend on `indptr` alone, never on the number of threads; `work_per_entry` (columns of
-/// a product, say) only decides whether the whole is worth more than the calling thread.
+/// a product, say) only decides whether the whole is worth more than the calling thread. Pieces begin at
+/// multiples of `multiple`.
 template <class Index, class Body>
 void for_row_pieces(const Context& ctx, const Index* indptr, std::int64_t rows,
-                    std::int64_t work_per_entry, Body&& body) {
+                    std::int64_t work_per_entry, Body&& body, std::int64_t multiple = 1) {
   constexpr std::int64_t kSerialWork = 200'000;
   if (rows == 0) return;
   const std::int64_t work = static_cast<std::int64_t>(indptr[rows]) + rows;
@@ -65,11 +71,11 @@ void for_row_pieces(const Context& ctx, const Index* indptr, std::int64_t rows,
         high = middle;
       }
     }
-    return low;
+    return std::min(rows, (low + multiple - 1) / multiple * multiple);
   };
   parallel_blocks(ctx, (work + kRowPieceWork - 1) / kRowPieceWork, [&](std::int64_t piece) {
     const std::int64_t begin = row_at(piece * kRowPieceWork);
-    const std::int64_t end = std::min(rows, row_at((piece + 1) * kRowPieceWork));
+    const std::int64_t end = row_at((piece + 1) * kRowPieceWork);
     if (begin < end) body(begin, end);
   });
 }

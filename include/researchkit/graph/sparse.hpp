@@ -22,6 +22,9 @@ struct TransposedCsr {
   }
 };
 
+/// Products with up to so many columns go through RowGroups, where the view has them.
+inline constexpr std::int64_t kGroupedColumns = 8;
+
 namespace kernels {
 
 /// y = alpha A x + beta z - subtract, row-major: x [columns, d], the others [rows, d].

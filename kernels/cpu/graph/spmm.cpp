@@ -6,15 +6,21 @@
 // it is; up to about 16 columns it is bound by the latency of those reads, beyond by bandwidth.
 // Multiplications and additions round apart (no fused multiply-add), since not every instruction
 // set has one and the bits must not depend on it.
+//
+// Up to eight columns are one vector of eight lanes where there is one, with absent columns masked. There the
+// end of a short row costs more than the row: a branch that no processor foresees. Rows that come in groups of
+// four of one length (RowGroups) have one end together, and four sums that do not wait for one another.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/graph/spmm.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "researchkit/core/simd.hpp"
+#include "researchkit/graph/row_groups.hpp"
 #include "researchkit/graph/sparse.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -30,14 +36,19 @@ struct Axpby {
 };
 
 /// alpha sum + beta z - subtract, in this order.
-template <class D, class V, class Real>
-V finish(D d, V sum, const Axpby<Real>& axpby, std::int64_t at) {
+template <class V, class Real, class Load>
+V finish(V sum, const Axpby<Real>& axpby, std::int64_t at, const Load& load) {
+  const hn::DFromV<V> d;
   if (axpby.alpha != Real(1)) sum = hn::Mul(hn::Set(d, axpby.alpha), sum);
   if (axpby.beta != Real(0)) {
-    sum = hn::Add(sum, hn::Mul(hn::Set(d, axpby.beta), hn::LoadU(d, axpby.z + at)));
+    sum = hn::Add(sum, hn::Mul(hn::Set(d, axpby.beta), load(axpby.z + at)));
   }
-  if (axpby.subtract != nullptr) sum = hn::Sub(sum, hn::LoadU(d, axpby.subtract + at));
+  if (axpby.subtract != nullptr) sum = hn::Sub(sum, load(axpby.subtract + at));
   return sum;
+}
+template <class D, class V, class Real>
+V finish(D d, V sum, const Axpby<Real>& axpby, std::int64_t at) {
+  return finish(sum, axpby, at, [&](const Real* from) { return hn::LoadU(d, from); });
 }
 
 /// `kVectors` vectors of columns of one row, starting at column `c`.
@@ -116,17 +127,117 @@ void row_tail(const CsrView<Real, Index>& a, const Axpby<Real>& axpby, const Rea
   if (has1) hn::StoreU(finish(d1, s1, axpby, at), d1, y + at);
 }
 
+/// Whether a vector has eight lanes.
+template <class Real>
+inline constexpr bool kHasNarrowRows = hn::MaxLanes(hn::CappedTag<Real, 8>()) == 8;
+
+/// A row of up to eight columns in one vector of eight lanes.
+template <bool kEight, class Real>
+class NarrowRow {
+ public:
+  using D = hn::CappedTag<Real, 8>;
+  using V = hn::Vec<D>;
+
+  NarrowRow(const Axpby<Real>& axpby, const Real* x, std::int64_t columns, Real* y)
+      : axpby_(axpby), x_(x), columns_(columns), y_(y) {}
+
+  V zero() const { return hn::Zero(d_); }
+  V add(V sum, Real value, std::int64_t column) const {
+    return hn::Add(sum, hn::Mul(hn::Set(d_, value), load(x_ + column * columns())));
+  }
+  void store(V sum, std::int64_t row) const {
+    const std::int64_t at = row * columns();
+    sum = finish(sum, axpby_, at, [&](const Real* from) { return load(from); });
+    if constexpr (kEight) {
+      hn::StoreU(sum, d_, y_ + at);
+    } else {
+      hn::BlendedStore(sum, mask_, d_, y_ + at);
+    }
+  }
+
+ private:
+  std::int64_t columns() const { return kEight ? 8 : columns_; }
+  V load(const Real* from) const {
+    if constexpr (kEight) {
+      return hn::LoadU(d_, from);
+    } else {
+      return hn::MaskedLoad(mask_, d_, from);
+    }
+  }
+
+  D d_;
+  Axpby<Real> axpby_;
+  const Real* x_;
+  std::int64_t columns_;
+  Real* y_;
+  hn::Mask<D> mask_ = hn::FirstN(d_, static_cast<std::size_t>(columns_));
+};
+
+/// The last entries of a row, from `e` on.
+template <class Row, class V, class Real, class Index>
+V add_entries(const Row& row, V sum, const CsrView<Real, Index>& a, std::int64_t e,
+              std::int64_t end) {
+  for (; e < end; ++e) sum = row.add(sum, a.value(e), a.column(e));
+  return sum;
+}
+
+/// Rows that are in groups, whole windows of them.
+template <class Row, class Real, class Index>
+void grouped_rows(const Row& row, const CsrView<Real, Index>& a, std::int64_t begin,
+                  std::int64_t end) {
+  const RowGroups<Real, Index>& groups = *a.groups;
+  constexpr std::int64_t kRows = RowGroups<Real, Index>::kRows;
+  const auto window = static_cast<std::size_t>(begin / groups.kWindow);
+  const Index* at = groups.indices.data() + groups.window_begins[window];
+  const Real* value = groups.values.data() + groups.window_begins[window];
+  std::int64_t i = begin;
+  for (; i + kRows <= end; i += kRows) {
+    const std::int64_t length = groups.lengths[static_cast<std::size_t>(i / kRows)];
+    auto s0 = row.zero(), s1 = s0, s2 = s0, s3 = s0;
+    for (std::int64_t e = 0; e < length; ++e, at += kRows, value += kRows) {
+      s0 = row.add(s0, value[0], at[0]);
+      s1 = row.add(s1, value[1], at[1]);
+      s2 = row.add(s2, value[2], at[2]);
+      s3 = row.add(s3, value[3], at[3]);
+    }
+    const Index* const rows = groups.order.data() + i;
+    if (a.end(rows[3]) - a.begin(rows[3]) != length) {  // the longest
+      s1 = add_entries(row, s1, a, a.begin(rows[1]) + length, a.end(rows[1]));
+      s2 = add_entries(row, s2, a, a.begin(rows[2]) + length, a.end(rows[2]));
+      s3 = add_entries(row, s3, a, a.begin(rows[3]) + length, a.end(rows[3]));
+    }
+    row.store(s0, rows[0]);
+    row.store(s1, rows[1]);
+    row.store(s2, rows[2]);
+    row.store(s3, rows[3]);
+  }
+  for (; i < end; ++i) {
+    const Index r = groups.order[static_cast<std::size_t>(i)];
+    row.store(add_entries(row, row.zero(), a, a.begin(r), a.end(r)), r);
+  }
+}
+
+template <bool kEight, class Real, class Index>
+void narrow_rows(const CsrView<Real, Index>& a, const Axpby<Real>& axpby, const Real* x,
+                 std::int64_t columns, std::int64_t begin, std::int64_t end, Real* y) {
+  const NarrowRow<kEight, Real> row(axpby, x, columns, y);
+  if (a.groups != nullptr) {
+    grouped_rows(row, a, begin, end);
+    return;
+  }
+  for (std::int64_t i = begin; i < end; ++i) {
+    row.store(add_entries(row, row.zero(), a, a.begin(i), a.end(i)), i);
+  }
+}
+
 template <class Real, class Index>
 void spmm_rows(const CsrView<Real, Index>& a, const Axpby<Real>& axpby, const Real* x,
                std::int64_t columns, std::int64_t begin, std::int64_t end, Real* y) {
   const hn::ScalableTag<Real> d;
-  const hn::CappedTag<Real, 8> d8;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  if (columns == 8 && hn::MaxLanes(d8) == 8) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      row_columns<1>(d8, a, axpby, x, columns, row, 0, y);
-    }
-    return;
+  if constexpr (kHasNarrowRows<Real>) {
+    if (columns == 8) return narrow_rows<true>(a, axpby, x, columns, begin, end, y);
+    if (columns < 8) return narrow_rows<false>(a, axpby, x, columns, begin, end, y);
   }
   for (std::int64_t row = begin; row < end; ++row) {
     std::int64_t c = 0;
@@ -174,10 +285,14 @@ namespace kernels {
     initialize_simd();                                                                     \
     using namespace detail;                                                                \
     if (d == 0) return;                                                                    \
+    const bool grouped = a.groups != nullptr && d <= kGroupedColumns;                      \
     const auto rows = HWY_DYNAMIC_DISPATCH(name);                                          \
-    for_row_pieces(ctx, a.indptr, a.rows, d, [&](std::int64_t begin, std::int64_t end) {   \
-      rows(a, alpha, x, d, beta, z, subtract, begin, end, y);                              \
-    });                                                                                    \
+    for_row_pieces(                                                                        \
+        ctx, a.indptr, a.rows, d,                                                          \
+        [&](std::int64_t begin, std::int64_t end) {                                        \
+          rows(a, alpha, x, d, beta, z, subtract, begin, end, y);                          \
+        },                                                                                 \
+        grouped ? RowGroups<Real, Index>::kWindow : 1);                                    \
   }
 RESEARCHKIT_SPMM(spmm_f32_i32, float, std::int32_t)
 RESEARCHKIT_SPMM(spmm_f32_i64, float, std::int64_t)

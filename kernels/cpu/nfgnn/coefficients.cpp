@@ -2,10 +2,9 @@
 //
 // Work goes by tiles of 64 rows: each T_k tile is transposed so that rows run along vector lanes, then
 // everything (projection, gate, coefficient, weighted sum) is vertical. One pass over the stack of T_k
-// each way; per row and order about 2 c rank + 2 c operations and `rank` gates, 8 c bytes read. Parameter
-// gradients are kept in 16 interleaved sums, whatever the width of the vectors.
-// The loops are plain: the compiler vectorises them for each instruction set, and only the gate in float,
-// whose exponential must not depend on it, is written out.
+// each way; per row and order about 2 c rank + 2 c operations and `rank` gates, 8 c bytes read. Bound by the
+// projection, which is summed in double, and the gates. Parameter gradients are kept in 16 interleaved
+// sums, whatever the width of the vectors; multiplications and additions round apart.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/nfgnn/coefficients.cpp"
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "kernels/cpu/core/exponential-inl.h"
+#include "kernels/cpu/core/tile_transpose-inl.h"
 #include "researchkit/core/parallel.hpp"
 #include "researchkit/core/simd.hpp"
 #include "researchkit/nfgnn/coefficients.hpp"
@@ -27,8 +27,12 @@ namespace researchkit::nfgnn::detail {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using researchkit::detail::HWY_NAMESPACE::exp_bounded;
+using researchkit::detail::HWY_NAMESPACE::tile_columns;
+using researchkit::detail::HWY_NAMESPACE::transpose_in;
+using researchkit::detail::HWY_NAMESPACE::transpose_out;
 
 inline constexpr std::int64_t kTile = 64;
+inline constexpr std::int64_t kBlock = 32;  // columns of a tile that stay in the first cache
 inline constexpr std::int64_t kSums = ParameterGradients<float>::kLanes;
 
 /// tanh: near 0 its series to x^9, elsewhere 1 - u with u = 2 / (exp(2 |x|) + 1). The slope is
@@ -84,56 +88,107 @@ void sigmoid_tile(double* x, double* slope) {
   }
 }
 
-/// One tile of rows with its columns for rows.
+/// What one tile of rows needs, columns for rows: every array has kTile entries for each column, gate or
+/// order.
 template <class Real>
-void transpose_in(const Real* HWY_RESTRICT from, std::int64_t rows, std::int64_t columns,
-                  std::int64_t stride, Real* HWY_RESTRICT to) {
-  if (rows < kTile) std::fill(to, to + columns * kTile, Real(0));
-  for (std::int64_t i = 0; i < rows; ++i) {
-    for (std::int64_t c = 0; c < columns; ++c) to[c * kTile + i] = from[i * stride + c];
+class TileMemory {
+ public:
+  explicit TileMemory(const Coefficients<Real>& m)
+      : columns_(tile_columns(m.c) * kTile),
+        gates_(m.rank * kTile),
+        reals_(static_cast<std::size_t>(4 * columns_ + 3 * gates_ + 2 * kTile)),
+        doubles_(static_cast<std::size_t>(m.c * m.rank + gates_)) {}
+  Real* columns() { return reals_.data(); }
+  Real* upstream() { return columns() + columns_; }
+  Real* d_columns() { return upstream() + columns_; }
+  Real* sums() { return d_columns() + columns_; }
+  Real* h() { return sums() + columns_; }
+  Real* slope() { return h() + gates_; }
+  Real* d_gates() { return slope() + gates_; }
+  Real* coefficient() { return d_gates() + gates_; }
+  Real* d_coefficient() { return coefficient() + kTile; }
+  double* arguments() { return doubles_.data(); }
+  double* projection() { return arguments() + gates_; }
+
+ private:
+  std::int64_t columns_, gates_;
+  std::vector<Real> reals_;
+  std::vector<double> doubles_;
+};
+
+/// Vectors of Real as vectors of double.
+template <class Real>
+auto load_as_double(const Real* from) {
+  const hn::CappedTag<double, 8> d;
+  if constexpr (std::is_same_v<Real, double>) {
+    return hn::LoadU(d, from);
+  } else {
+    return hn::PromoteTo(d, hn::LoadU(hn::Rebind<float, decltype(d)>(), from));
   }
 }
-template <class Real>
-void transpose_out(const Real* HWY_RESTRICT from, std::int64_t rows, std::int64_t columns,
-                   std::int64_t stride, Real* HWY_RESTRICT to) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    for (std::int64_t c = 0; c < columns; ++c) to[i * stride + c] = from[c * kTile + i];
-    std::fill(to + i * stride + columns, to + (i + 1) * stride, Real(0));
+template <class V, class Real>
+void store_from_double(V v, Real* to) {
+  const hn::CappedTag<double, 8> d;
+  if constexpr (std::is_same_v<Real, double>) {
+    hn::StoreU(v, d, to);
+  } else {
+    const hn::Rebind<float, decltype(d)> df;
+    hn::StoreU(hn::DemoteTo(df, v), df, to);
   }
 }
 
-template <class Real>
-void add_scaled(const Real* HWY_RESTRICT x, Real factor, Real* HWY_RESTRICT to) {
-  for (std::int64_t i = 0; i < kTile; ++i) to[i] += x[i] * factor;
-}
-template <class Real>
-void add_product(const Real* HWY_RESTRICT x, const Real* HWY_RESTRICT y, Real* HWY_RESTRICT to) {
-  for (std::int64_t i = 0; i < kTile; ++i) to[i] += x[i] * y[i];
-}
-/// Adds <x, y> over the rows to kSums interleaved sums.
-template <class Real>
-void add_dot(const Real* HWY_RESTRICT x, const Real* HWY_RESTRICT y, Real* HWY_RESTRICT sums) {
-  for (std::int64_t i = 0; i < kTile; i += kSums) {
-    for (std::int64_t lane = 0; lane < kSums; ++lane) sums[lane] += x[i + lane] * y[i + lane];
+/// Adds columns `begin` to `end` to the arguments of `kGates` gates: sums[r][i] += t[c][i] w[c][r].
+template <int kGates, class Real>
+void project(const Real* HWY_RESTRICT t, std::int64_t begin, std::int64_t end,
+             const double* HWY_RESTRICT w, std::int64_t rank, double* HWY_RESTRICT sums) {
+  const hn::CappedTag<double, 8> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (std::int64_t i = 0; i < kTile; i += lanes) {
+    auto s0 = hn::LoadU(d, sums + i), s1 = s0, s2 = s0;
+    if constexpr (kGates > 1) s1 = hn::LoadU(d, sums + kTile + i);
+    if constexpr (kGates > 2) s2 = hn::LoadU(d, sums + 2 * kTile + i);
+    for (std::int64_t c = begin; c < end; ++c) {
+      const auto x = load_as_double(t + c * kTile + i);
+      const double* const factors = w + c * rank;
+      s0 = hn::Add(s0, hn::Mul(x, hn::Set(d, factors[0])));
+      if constexpr (kGates > 1) s1 = hn::Add(s1, hn::Mul(x, hn::Set(d, factors[1])));
+      if constexpr (kGates > 2) s2 = hn::Add(s2, hn::Mul(x, hn::Set(d, factors[2])));
+    }
+    hn::StoreU(s0, d, sums + i);
+    if constexpr (kGates > 1) hn::StoreU(s1, d, sums + kTile + i);
+    if constexpr (kGates > 2) hn::StoreU(s2, d, sums + 2 * kTile + i);
   }
 }
 
-/// The gates of order k and their slopes, rank tiles each. The projection is summed in double: with
+/// The gates of order k and their slopes, [rank][kTile] each. Their arguments are summed in double: with
 /// large signals a small argument is the difference of large terms, and the slope feels it.
 template <class Real>
-void gates(const Coefficients<Real>& m, std::int64_t k, const Real* HWY_RESTRICT t,
-           Real* HWY_RESTRICT h, Real* HWY_RESTRICT slope) {
-  const Real* w = m.w + (m.shared_w ? 0 : k * m.c * m.rank);
-  const Real* b = m.b + (m.shared_b ? 0 : k * m.rank);
-  alignas(64) double sum[kTile];
-  for (std::int64_t r = 0; r < m.rank; ++r, h += kTile, slope += kTile) {
-    std::fill(sum, sum + kTile, static_cast<double>(b[r]));
-    for (std::int64_t c = 0; c < m.c; ++c) {
-      const auto factor = static_cast<double>(w[c * m.rank + r]);
-      const Real* column = t + c * kTile;
-      for (std::int64_t i = 0; i < kTile; ++i) sum[i] += static_cast<double>(column[i]) * factor;
+void gates(const Coefficients<Real>& m, std::int64_t k, TileMemory<Real>& tile) {
+  const Real* const w = m.w + (m.shared_w ? 0 : k * m.c * m.rank);
+  const Real* const b = m.b + (m.shared_b ? 0 : k * m.rank);
+  double* const projection = tile.projection();
+  double* const arguments = tile.arguments();
+  for (std::int64_t i = 0; i < m.c * m.rank; ++i) projection[i] = static_cast<double>(w[i]);
+  for (std::int64_t r = 0; r < m.rank; ++r) {
+    std::fill_n(arguments + r * kTile, kTile, static_cast<double>(b[r]));
+  }
+  for (std::int64_t begin = 0; begin < m.c; begin += kBlock) {
+    const std::int64_t end = std::min(begin + kBlock, m.c);
+    for (std::int64_t r = 0; r < m.rank; r += 3) {
+      const auto add = m.rank - r == 1   ? project<1, Real>
+                       : m.rank - r == 2 ? project<2, Real>
+                                         : project<3, Real>;
+      add(tile.columns(), begin, end, projection + r, m.rank, arguments + r * kTile);
     }
-    for (std::int64_t i = 0; i < kTile; ++i) h[i] = static_cast<Real>(sum[i]);
+  }
+  const hn::CappedTag<double, 8> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (std::int64_t i = 0; i < m.rank * kTile; i += lanes) {
+    store_from_double(hn::LoadU(d, arguments + i), tile.h() + i);
+  }
+  for (std::int64_t r = 0; r < m.rank; ++r) {
+    Real* const h = tile.h() + r * kTile;
+    Real* const slope = tile.slope() + r * kTile;
     if (m.gate == Gate::tanh) {
       tanh_tile(h, slope);
     } else if (m.gate == Gate::sigmoid) {
@@ -147,32 +202,119 @@ void gates(const Coefficients<Real>& m, std::int64_t k, const Real* HWY_RESTRICT
 template <class Real>
 void forward_rows(const Coefficients<Real>& m, std::int64_t first, std::span<const Real* const> t,
                   std::int64_t begin, std::int64_t end, Real* eta, Real* y) {
-  std::vector<Real> memory(static_cast<std::size_t>((2 * m.c + 2 * m.rank + 1) * kTile));
-  Real* const columns = memory.data();
-  Real* const sums = columns + m.c * kTile;
-  Real* const h = sums + m.c * kTile;
-  Real* const slope = h + m.rank * kTile;
-  Real* const coefficient = slope + m.rank * kTile;
+  const hn::CappedTag<Real, kSums> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  TileMemory<Real> tile(m);
+  Real* const columns = tile.columns();
+  Real* const sums = tile.sums();
+  Real* const coefficient = tile.coefficient();
   for (std::int64_t base = begin; base < end; base += kTile) {
     const std::int64_t rows = std::min(kTile, end - base);
-    if (y != nullptr && first > 0) transpose_in(y + base * m.stride, rows, m.c, m.stride, sums);
+    if (y != nullptr && first > 0) {
+      transpose_in<kTile>(y + base * m.stride, rows, m.c, m.stride, sums);
+    }
     if (y != nullptr && first == 0) std::fill(sums, sums + m.c * kTile, Real(0));
     for (std::size_t at = 0; at < t.size(); ++at) {
       const std::int64_t k = first + static_cast<std::int64_t>(at);
-      transpose_in(t[at] + base * m.stride, rows, m.c, m.stride, columns);
-      gates(m, k, columns, h, slope);
-      std::fill(coefficient, coefficient + kTile, Real(0));
-      for (std::int64_t r = 0; r < m.rank; ++r) {
-        add_scaled(h + r * kTile, m.gamma[r * m.orders + k], coefficient);
+      transpose_in<kTile>(t[at] + base * m.stride, rows, m.c, m.stride, columns);
+      gates(m, k, tile);
+      for (std::int64_t i = 0; i < kTile; i += lanes) {
+        auto sum = hn::Zero(d);
+        for (std::int64_t r = 0; r < m.rank; ++r) {
+          const auto gate = hn::LoadU(d, tile.h() + r * kTile + i);
+          sum = hn::Add(sum, hn::Mul(gate, hn::Set(d, m.gamma[r * m.orders + k])));
+        }
+        sum = hn::Mul(sum, hn::Set(d, m.scale));
+        hn::StoreU(sum, d, coefficient + i);
+        if (y == nullptr) continue;
+        for (std::int64_t at_c = i; at_c < m.c * kTile; at_c += kTile) {
+          const auto term = hn::Mul(hn::LoadU(d, columns + at_c), sum);
+          hn::StoreU(hn::Add(hn::LoadU(d, sums + at_c), term), d, sums + at_c);
+        }
       }
-      for (std::int64_t i = 0; i < kTile; ++i) coefficient[i] *= m.scale;
       for (std::int64_t i = 0; i < rows; ++i) eta[(base + i) * m.orders + k] = coefficient[i];
-      if (y == nullptr) continue;
-      for (std::int64_t c = 0; c < m.c; ++c) {
-        add_product(columns + c * kTile, coefficient, sums + c * kTile);
+    }
+    if (y != nullptr) transpose_out<kTile>(sums, rows, m.c, m.stride, y + base * m.stride);
+  }
+}
+
+/// What the rows of a tile give to the gradients of order k: of eta, from there of the gates' arguments,
+/// and where it is wanted of T_k, into the tile.
+template <class Real>
+void backward_columns(const Coefficients<Real>& m, std::int64_t k, bool has_upstream, bool wants_t,
+                      TileMemory<Real>& tile) {
+  const hn::CappedTag<Real, kSums> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const Real* const columns = tile.columns();
+  const Real* const upstream = tile.upstream();
+  Real* const d_columns = tile.d_columns();
+  Real* const d_gates = tile.d_gates();
+  const Real* const w = m.w + (m.shared_w ? 0 : k * m.c * m.rank);
+  for (std::int64_t i = 0; i < kTile; i += lanes) {
+    auto d_eta = hn::LoadU(d, tile.d_coefficient() + i);
+    if (has_upstream) {
+      for (std::int64_t at = i; at < m.c * kTile; at += kTile) {
+        d_eta = hn::Add(d_eta, hn::Mul(hn::LoadU(d, upstream + at), hn::LoadU(d, columns + at)));
       }
     }
-    if (y != nullptr) transpose_out(sums, rows, m.c, m.stride, y + base * m.stride);
+    d_eta = hn::Mul(d_eta, hn::Set(d, m.scale));
+    hn::StoreU(d_eta, d, tile.d_coefficient() + i);
+    for (std::int64_t r = 0; r < m.rank; ++r) {
+      const auto d_h = hn::Mul(d_eta, hn::Set(d, m.gamma[r * m.orders + k]));
+      const auto slope = hn::LoadU(d, tile.slope() + r * kTile + i);
+      hn::StoreU(hn::Mul(d_h, slope), d, d_gates + r * kTile + i);
+    }
+    if (!wants_t) continue;
+    const auto coefficient = hn::LoadU(d, tile.coefficient() + i);
+    for (std::int64_t c = 0; c < m.c; ++c) {
+      auto sum = hn::Zero(d);
+      if (has_upstream) {
+        sum = hn::Add(sum, hn::Mul(hn::LoadU(d, upstream + c * kTile + i), coefficient));
+      }
+      for (std::int64_t r = 0; r < m.rank; ++r) {
+        const auto d_gate = hn::LoadU(d, d_gates + r * kTile + i);
+        sum = hn::Add(sum, hn::Mul(d_gate, hn::Set(d, w[c * m.rank + r])));
+      }
+      hn::StoreU(sum, d, d_columns + c * kTile + i);
+    }
+  }
+}
+
+/// Adds <x, y> over the rows of a tile to kSums interleaved sums.
+template <class Real>
+void add_dot(const Real* HWY_RESTRICT x, const Real* HWY_RESTRICT y, Real* HWY_RESTRICT sums) {
+  const hn::CappedTag<Real, kSums> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (std::int64_t lane = 0; lane < kSums; lane += lanes) {
+    auto sum = hn::LoadU(d, sums + lane);
+    for (std::int64_t i = lane; i < kTile; i += kSums) {
+      sum = hn::Add(sum, hn::Mul(hn::LoadU(d, x + i), hn::LoadU(d, y + i)));
+    }
+    hn::StoreU(sum, d, sums + lane);
+  }
+}
+template <class Real>
+void add_all(const Real* HWY_RESTRICT x, Real* HWY_RESTRICT sums) {
+  for (std::int64_t i = 0; i < kTile; i += kSums) {
+    for (std::int64_t lane = 0; lane < kSums; ++lane) sums[lane] += x[i + lane];
+  }
+}
+
+/// Adds the rows of a tile to the sums of the parameters.
+template <class Real>
+void add_to_parameters(const Coefficients<Real>& m, std::int64_t k, TileMemory<Real>& tile,
+                       Real* sums) {
+  const std::int64_t w_order = m.shared_w ? 0 : k, b_order = m.shared_b ? 0 : k;
+  Real* const w_sums = sums + w_order * m.c * m.rank * kSums;
+  Real* const b_sums = sums + (m.w_count() + b_order * m.rank) * kSums;
+  Real* const gamma_sums = sums + (m.w_count() + m.b_count()) * kSums;
+  for (std::int64_t r = 0; r < m.rank; ++r) {
+    const Real* const d_gate = tile.d_gates() + r * kTile;
+    add_dot(tile.d_coefficient(), tile.h() + r * kTile, gamma_sums + (r * m.orders + k) * kSums);
+    add_all(d_gate, b_sums + r * kSums);
+    for (std::int64_t c = 0; c < m.c; ++c) {
+      add_dot(tile.columns() + c * kTile, d_gate, w_sums + (c * m.rank + r) * kSums);
+    }
   }
 }
 
@@ -180,63 +322,28 @@ template <class Real>
 void backward_rows(const Coefficients<Real>& m, std::int64_t first, std::span<const Real* const> t,
                    const Real* eta, const Real* g, const Real* d_eta, std::int64_t begin,
                    std::int64_t end, std::span<Real* const> d_t, Real* sums) {
-  std::vector<Real> memory(static_cast<std::size_t>((3 * m.c + 2 * m.rank + 3) * kTile));
-  Real* const columns = memory.data();
-  Real* const upstream = columns + m.c * kTile;
-  Real* const d_columns = upstream + m.c * kTile;
-  Real* const h = d_columns + m.c * kTile;
-  Real* const slope = h + m.rank * kTile;
-  Real* const d_coefficient = slope + m.rank * kTile;
-  Real* const coefficient = d_coefficient + kTile;
-  Real* const d_gate = coefficient + kTile;
-  Real* const w_sums = sums;
-  Real* const b_sums = w_sums + m.w_count() * kSums;
-  Real* const gamma_sums = b_sums + m.b_count() * kSums;
+  TileMemory<Real> tile(m);
   for (std::int64_t base = begin; base < end; base += kTile) {
     const std::int64_t rows = std::min(kTile, end - base);
-    if (g != nullptr) transpose_in(g + base * m.stride, rows, m.c, m.stride, upstream);
+    // Column k of a matrix with a row for each node, 0 where there are no nodes.
+    const auto take = [&](const Real* from, std::int64_t k, Real* to) {
+      if (from == nullptr || rows < kTile) std::fill(to, to + kTile, Real(0));
+      if (from == nullptr) return;
+      for (std::int64_t i = 0; i < rows; ++i) to[i] = from[(base + i) * m.orders + k];
+    };
+    if (g != nullptr) {
+      transpose_in<kTile>(g + base * m.stride, rows, m.c, m.stride, tile.upstream());
+    }
     for (std::size_t at = 0; at < t.size(); ++at) {
       const std::int64_t k = first + static_cast<std::int64_t>(at);
-      const std::int64_t w_order = m.shared_w ? 0 : k, b_order = m.shared_b ? 0 : k;
-      transpose_in(t[at] + base * m.stride, rows, m.c, m.stride, columns);
-      gates(m, k, columns, h, slope);
-      std::fill(d_coefficient, d_coefficient + kTile, Real(0));
-      if (d_eta != nullptr) {
-        for (std::int64_t i = 0; i < rows; ++i) {
-          d_coefficient[i] = d_eta[(base + i) * m.orders + k];
-        }
-      }
-      std::fill(d_columns, d_columns + m.c * kTile, Real(0));
-      if (g != nullptr) {
-        std::fill(coefficient, coefficient + kTile, Real(0));
-        for (std::int64_t i = 0; i < rows; ++i) {
-          coefficient[i] = eta[(base + i) * m.orders + k];
-        }
-        for (std::int64_t c = 0; c < m.c; ++c) {
-          add_product(upstream + c * kTile, columns + c * kTile, d_coefficient);
-          add_product(upstream + c * kTile, coefficient, d_columns + c * kTile);
-        }
-      }
-      for (std::int64_t i = 0; i < kTile; ++i) d_coefficient[i] *= m.scale;
-      for (std::int64_t r = 0; r < m.rank; ++r) {
-        const Real* gate = h + r * kTile;
-        add_dot(d_coefficient, gate, gamma_sums + (r * m.orders + k) * kSums);
-        const Real factor = m.gamma[r * m.orders + k];
-        const Real* steepness = slope + r * kTile;
-        for (std::int64_t i = 0; i < kTile; ++i) {
-          d_gate[i] = d_coefficient[i] * factor * steepness[i];
-        }
-        Real* b_sum = b_sums + (b_order * m.rank + r) * kSums;
-        for (std::int64_t i = 0; i < kTile; i += kSums) {
-          for (std::int64_t lane = 0; lane < kSums; ++lane) b_sum[lane] += d_gate[i + lane];
-        }
-        const Real* w = m.w + w_order * m.c * m.rank;
-        for (std::int64_t c = 0; c < m.c; ++c) {
-          add_scaled(d_gate, w[c * m.rank + r], d_columns + c * kTile);
-          add_dot(columns + c * kTile, d_gate, w_sums + ((w_order * m.c + c) * m.rank + r) * kSums);
-        }
-      }
-      transpose_out(d_columns, rows, m.c, m.stride, d_t[at] + base * m.stride);
+      transpose_in<kTile>(t[at] + base * m.stride, rows, m.c, m.stride, tile.columns());
+      gates(m, k, tile);
+      take(d_eta, k, tile.d_coefficient());
+      take(g != nullptr ? eta : nullptr, k, tile.coefficient());
+      backward_columns(m, k, g != nullptr, !d_t.empty(), tile);
+      add_to_parameters(m, k, tile, sums);
+      if (d_t.empty()) continue;
+      transpose_out<kTile>(tile.d_columns(), rows, m.c, m.stride, d_t[at] + base * m.stride);
     }
   }
 }
