@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <tuple>
 
 #include "src/dynapipe/gradient_sum.hpp"
 #include "src/dynapipe/plan_limits.hpp"
@@ -60,7 +61,10 @@ class Executor {
   struct Key {
     std::int32_t chunk, micro_batch;
     int gradient;
-    auto operator<=>(const Key&) const = default;
+    friend bool operator<(const Key& a, const Key& b) {
+      return std::tie(a.chunk, a.micro_batch, a.gradient) <
+             std::tie(b.chunk, b.micro_batch, b.gradient);
+    }
   };
 
   void execute(const Instruction& step) {
