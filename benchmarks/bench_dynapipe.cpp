@@ -111,26 +111,32 @@ void timed(benchmark::State& state, double official_s, Call&& call) {
   if (official_s > 0) state.counters["x_official"] = official_s / seconds;
 }
 
+void time_plan(benchmark::State& state, bool encdec, std::int64_t tokens, bool packed) {
+  Task task = make_task(encdec, tokens, 2048, encdec ? 4 : 1, encdec ? 2 : 4);
+  task.options.pack_windows = packed;
+  const Context ctx({.threads = 1});
+  IterationPlan planned;
+  timed(state, 0, [&] {
+    planned = plan(ctx, task.samples, task.model(), task.cluster, task.options);
+    return planned.objective_ms;
+  });
+  state.counters["samples"] = static_cast<double>(task.samples.size());
+  state.counters["micro_batches"] = static_cast<double>(planned.micro_batches());
+  state.counters["iteration_ms"] = planned.iteration_ms();
+  state.counters["order_ms"] = planned.planning.order_ms;
+  state.counters["windows_ms"] = planned.planning.windows_ms;
+  state.counters["partition_ms"] = planned.planning.partition_ms;
+  state.counters["schedule_ms"] = planned.planning.schedule_ms;
+}
+
 void add_plans() {
   for (const bool encdec : {false, true}) {
     for (const std::int64_t tokens : {16384, 32768, 65536, 131072, 262144, 524288}) {
-      add(fmt::format("plan/{}/tokens:{}", encdec ? "t5_tp4_pp2" : "gpt_tp1_pp4", tokens),
-          [=](benchmark::State& state) {
-            const Task task = make_task(encdec, tokens, 2048, encdec ? 4 : 1, encdec ? 2 : 4);
-            const Context ctx({.threads = 1});
-            IterationPlan planned;
-            timed(state, 0, [&] {
-              planned = plan(ctx, task.samples, task.model(), task.cluster, task.options);
-              return planned.objective_ms;
-            });
-            state.counters["samples"] = static_cast<double>(task.samples.size());
-            state.counters["micro_batches"] = static_cast<double>(planned.micro_batches());
-            state.counters["iteration_ms"] = planned.iteration_ms();
-            state.counters["order_ms"] = planned.planning.order_ms;
-            state.counters["windows_ms"] = planned.planning.windows_ms;
-            state.counters["partition_ms"] = planned.planning.partition_ms;
-            state.counters["schedule_ms"] = planned.planning.schedule_ms;
-          });
+      for (const bool packed : {false, true}) {
+        add(fmt::format("plan{}/{}/tokens:{}", packed ? "_packed" : "",
+                        encdec ? "t5_tp4_pp2" : "gpt_tp1_pp4", tokens),
+            [=](benchmark::State& state) { time_plan(state, encdec, tokens, packed); });
+      }
     }
   }
 }

@@ -27,6 +27,7 @@ std::optional<Score> packing(const rk::Context& ctx, const Setting& setting,
                              const MiniBatches& batches, std::int64_t max_seqlen,
                              const Division& division, std::int64_t mbs, Recompute recompute) {
   dynapipe::Cluster cluster = setting.cluster(division.tp, division.pp);
+  cluster.chunks = 1;
   cluster.device_memory_mb += kUniformSlackMb;
   auto result =
       score("packing", words(division, fmt::format("mbs {}, {}", mbs, rk::name_of(recompute))),
@@ -62,6 +63,7 @@ std::vector<MicroBatch> batches_of(const std::vector<SampleLength>& samples,
 dynapipe::Cluster Setting::cluster(std::int64_t tp, std::int64_t pp) const {
   dynapipe::Cluster cluster;
   cluster.stages = pp;
+  if (pp > 1) cluster.chunks = chunks;
   cluster.replicas = gpus / (tp * pp);
   cluster.device_memory_mb = memory_mb;
   cluster.zero = zero;

@@ -20,7 +20,7 @@ struct Setting {
   dynapipe::ModelKind kind = dynapipe::ModelKind::decoder;
   std::map<std::int64_t, dynapipe::ModelProfile> profiles;  // by tp
   std::int64_t layers = 32;                                 // of each half, for t5
-  std::int64_t gpus = 8;
+  std::int64_t gpus = 8, chunks = 1;
   int zero = 1;
   double memory_mb = 36000;
   dynapipe::PlanOptions options;

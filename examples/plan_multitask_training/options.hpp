@@ -8,7 +8,7 @@
 /// What the command line of this example says.
 struct Options {
   std::string model = "gpt", profiles = PROFILE_FOLDER;
-  std::int64_t layers = 0, tp = 0, pp = 0, gpus = 8;
+  std::int64_t layers = 0, tp = 0, pp = 0, gpus = 8, chunks = 1;
   std::int64_t hidden = 0, heads = 32, kv_channels = 128, ffn = 0;
   int zero = 1;
   std::int64_t tokens = 65536, max_seqlen = 2048;
@@ -18,7 +18,7 @@ struct Options {
   double memory_mb = 36000;
   std::vector<std::string> recompute = {"none", "selective", "full"};
   std::string order = "auto", schedule = "auto";
-  bool no_reorder = false;
+  bool no_reorder = false, pack_windows = false;
   int threads = 1;
   bool compare = false, sweep = false, dry_run = false;
   std::string plan, trace, csv, report;
@@ -40,6 +40,10 @@ inline void add_options(CLI::App& app, Options& o) {
   app.add_option("--gpus", o.gpus, "devices")->check(positive)->capture_default_str();
   app.add_option("--tp", o.tp, "tensor-parallel ranks (default: the best)")->check(positive);
   app.add_option("--pp", o.pp, "stages of the pipeline (default: the best)")->check(positive);
+  app.add_option("--chunks", o.chunks,
+                 "stages of the model on each device of a pipeline, 1 or even")
+      ->check(positive)
+      ->capture_default_str();
   app.add_option("--zero", o.zero, "ZeRO stage")->check(CLI::Range(0, 3))->capture_default_str();
   app.add_option("--tokens", o.tokens, "tokens of a mini-batch")
       ->check(positive)
@@ -64,6 +68,8 @@ inline void add_options(CLI::App& app, Options& o) {
   app.add_option("--schedule", o.schedule, "which schedules are tried")
       ->check(CLI::IsMember({"auto", "1f1b", "cyclic"}));
   app.add_flag("--no-reorder", o.no_reorder, "micro-batches keep their order");
+  app.add_flag("--pack-windows", o.pack_windows,
+               "short samples share sequences where that is cheaper");
   app.add_option("--threads", o.threads, "threads; 0: all processors")->capture_default_str();
   app.add_flag("--compare", o.compare, "compare with packing, tokens, fixed sizes, one batch");
   app.add_flag("--sweep", o.sweep, "the paper's figures: lengths and batch sizes, both models");

@@ -27,6 +27,7 @@ dynapipe::PlanOptions plan_options(const Options& o, ModelKind kind) {
   if (o.schedule == "1f1b") options.schedule = dynapipe::PlannedSchedule::f1b1;
   if (o.schedule == "cyclic") options.schedule = dynapipe::PlannedSchedule::cyclic;
   options.reorder = !o.no_reorder;
+  options.pack_windows = o.pack_windows;
   return options;
 }
 
@@ -36,6 +37,7 @@ Setting make_setting(const Options& o, const std::string& model) {
   setting.kind = model == "t5" ? ModelKind::encdec : ModelKind::decoder;
   setting.layers = o.layers > 0 ? o.layers : model == "t5" ? 24 : 32;
   setting.gpus = o.gpus;
+  setting.chunks = o.chunks;
   setting.zero = o.zero;
   setting.memory_mb = o.memory_mb;
   setting.options = plan_options(o, setting.kind);
@@ -117,8 +119,9 @@ int plan_training(const rk::Context& ctx, const Options& o) {
   const auto among = divisions(setting, o.tp, o.pp);
   if (o.dry_run) return dry_run(ctx, o, setting, batches);
   const Score best = best_dynapipe(ctx, setting, batches, among);
-  fmt::print("{}, {} layers, {} devices of {:.0f} MB, {}\n", setting.name, setting.layers,
-             setting.gpus, setting.memory_mb, best.settings);
+  fmt::print("{}, {} layers, {} devices of {:.0f} MB, {}{}\n", setting.name, setting.layers,
+             setting.gpus, setting.memory_mb, best.settings,
+             setting.chunks > 1 ? fmt::format(", chunks {}", best.first->chunks) : "");
   std::string csv =
       "iteration,samples,micro_batches,recompute,iteration_ms,padding,peak_mb,planning_ms\n";
   for (std::size_t b = 0; b < batches.size(); ++b) {

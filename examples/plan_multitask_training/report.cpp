@@ -23,10 +23,11 @@ Json timeline(const Score& score) {
   const dynapipe::ReplicaPlan& replica = score.first->replicas.front();
   for (std::int64_t s = 0; s < replica.order.extent(0); ++s) {
     for (std::int64_t p = 0; p < replica.order.extent(1); ++p) {
-      const std::int32_t code = replica.order(s, p), m = dynapipe::micro_batch_of(code);
+      const std::int32_t code = replica.order(s, p);
+      const auto [m, chunk, v] = replica.places().operation(s, code);
       const bool backward = dynapipe::is_backward(code);
       rows.push_back({s, replica.start(s, p),
-                      backward ? replica.backward_ms(m, s) : replica.forward_ms(m, s), m,
+                      backward ? replica.backward_ms(m, v) : replica.forward_ms(m, v), m,
                       backward});
     }
   }
@@ -69,9 +70,11 @@ void print_iteration(std::size_t number, std::size_t samples, const dynapipe::It
   fmt::print("iteration {}: {} samples -> {} micro-batches, recompute {}, {} limit\n", number,
              samples, plan.micro_batches(), rk::name_of(plan.recompute),
              plan.preferred_limit ? "preferred" : "whole");
-  fmt::print("  predicted {:.1f} ms, padding efficiency {:.3f}, real {} of {} tokens\n",
-             plan.iteration_ms(), plan.padding.efficiency(), plan.padding.real(),
-             plan.padding.padded());
+  fmt::print(
+      "  predicted {:.1f} ms, mean bubble {:.1f} %, padding efficiency {:.3f}, real {} of {} "
+      "tokens\n",
+      plan.iteration_ms(), 100 * plan.mean_bubble(), plan.padding.efficiency(), plan.padding.real(),
+      plan.padding.padded());
   for (std::size_t g = 0; g < plan.replicas.size(); ++g) {
     const dynapipe::ReplicaPlan& replica = plan.replicas[g];
     fmt::print("  replica {} ({}, {} micro-batches, {:.1f} ms):", g, rk::name_of(replica.policy),

@@ -13,7 +13,8 @@ bool read_options(int argc, char** argv, Options& o, int& status) {
   app.add_option("--model", o.model, "what the stages are")
       ->check(CLI::IsMember({"mlp", "decoder", "encdec"}))
       ->capture_default_str();
-  number("--stages", o.stages, "stages", 64);
+  number("--stages", o.stages, "stages: ranks of a pipeline", 64);
+  number("--chunks", o.chunks, "parts of the model on each of them, 1 or an even number", 64);
   number("--replicas", o.replicas, "data-parallel replicas", 64);
   app.add_option(
          "--layers", o.layers,
@@ -40,13 +41,15 @@ bool read_options(int argc, char** argv, Options& o, int& status) {
   app.add_option("--profile-out", o.profile_out,
                  "measure layers on this machine, write FILE.json and .npy files, and end");
   app.add_option("--profile", o.profile, "plan with this profile, and compare with it");
+  app.add_flag("--pack-windows", o.pack_windows,
+               "short samples share sequences where that is cheaper");
   app.add_flag("--mpi", o.mpi, "ranks are MPI processes: mpirun -n STAGES*REPLICAS");
   app.add_option("--lose", o.lose, "this rank is lost");
   app.add_option("--seconds", o.seconds, "a rank that does not answer for so long is lost")
       ->capture_default_str();
   try {
     app.parse(argc, argv);
-    if (o.layers == 0) o.layers = std::max<std::int64_t>(o.stages, 2);
+    if (o.layers == 0) o.layers = std::max<std::int64_t>(o.all_stages(), 2);
     return true;
   } catch (const CLI::ParseError& error) {
     status = app.exit(error);

@@ -82,16 +82,16 @@ double print_ranks(const std::vector<Line>& lines, const dynapipe::IterationPlan
   return largest;
 }
 
-/// The gradient of this rank's stage as one process computes it.
-rk::TensorMap alone(const Learner& learner, const std::vector<dynapipe::StoredPlan>& plans,
-                    const Options& o, std::size_t stage) {
+/// The gradients of all stages as one process computes them.
+std::vector<rk::TensorMap> alone(const Learner& learner,
+                                 const std::vector<dynapipe::StoredPlan>& plans, const Options& o) {
   std::vector<std::unique_ptr<dynapipe::PipelineStage>> stages;
   std::vector<dynapipe::PipelineStage*> pointers;
-  for (std::int64_t s = 0; s < o.stages; ++s) {
+  for (std::int64_t s = 0; s < o.all_stages(); ++s) {
     stages.push_back(learner.stage(s));
     pointers.push_back(stages.back().get());
   }
-  return dynapipe::run_stages_alone(rk::Context({.threads = 1}), plans, pointers)[stage];
+  return dynapipe::run_stages_alone(rk::Context({.threads = 1}), plans, pointers);
 }
 
 void descend(const dynapipe::PipelineStage& stage, const rk::TensorMap& gradient, double rate) {
@@ -107,10 +107,15 @@ void run_rank(const Training& training, rk::Communicator& ranks, const Options& 
     if (o.mpi) std::_Exit(9);
     throw rk::Error("lost, as --lose wants it");
   }
-  const auto number = static_cast<std::size_t>(ranks.rank() % o.stages);
+  const std::int64_t number = ranks.rank() % o.stages;
   Learner learner(o, training);
   learner.load(0);
-  const auto stage = learner.stage(static_cast<std::int64_t>(number));
+  std::vector<std::unique_ptr<dynapipe::PipelineStage>> stages;
+  std::vector<dynapipe::PipelineStage*> pointers;
+  for (std::int64_t c = 0; c < o.chunks; ++c) {
+    stages.push_back(learner.stage(c * o.stages + number));
+    pointers.push_back(stages.back().get());
+  }
   const double state_mb = training.state_mb();
   dynapipe::PlanQueue queue(
       [&](const rk::Context& ctx, std::int64_t i) { return training.plan(ctx, i); },
@@ -118,7 +123,7 @@ void run_rank(const Training& training, rk::Communicator& ranks, const Options& 
   double largest = 0;
   for (std::int64_t i = 0; i < o.iterations; ++i) {
     if (i > 0) learner.load(i);
-    learner.use_data(*stage);
+    for (const auto& stage : stages) learner.use_data(*stage);
     const dynapipe::IterationPlan plan = queue.next().value();
     std::vector<dynapipe::StoredPlan> plans;
     for (std::size_t g = 0; g < plan.replicas.size(); ++g) {
@@ -126,7 +131,7 @@ void run_rank(const Training& training, rk::Communicator& ranks, const Options& 
     }
     ranks.barrier();
     const auto begin = std::chrono::steady_clock::now();
-    const auto run = run_pipeline(rk::Context({.threads = 1}), ranks, plans, *stage);
+    const auto run = run_pipeline(rk::Context({.threads = 1}), ranks, plans, pointers);
     Line line{.wall_ms = milliseconds_since(begin),
               .busy_ms = run.busy_ms(),
               .processor_ms = run.processor_ms,
@@ -134,9 +139,18 @@ void run_rank(const Training& training, rk::Communicator& ranks, const Options& 
               .difference = -1,
               .loss = run.loss,
               .slots = run.live_slots};
-    if (i == 0)
-      line.difference = relative_difference(run.gradient, alone(learner, plans, o, number));
-    descend(*stage, run.gradient, o.rate);
+    if (i == 0) {
+      const auto all = alone(learner, plans, o);
+      for (std::int64_t c = 0; c < o.chunks; ++c) {
+        line.difference =
+            std::max(line.difference,
+                     relative_difference(run.gradients[static_cast<std::size_t>(c)],
+                                         all[static_cast<std::size_t>(c * o.stages + number)]));
+      }
+    }
+    for (std::size_t c = 0; c < stages.size(); ++c) {
+      descend(*stages[c], run.gradients[c], o.rate);
+    }
     std::vector<Line> lines(static_cast<std::size_t>(ranks.size()));
     ranks.all_gather(std::as_bytes(std::span(&line, 1)), std::as_writable_bytes(std::span(lines)));
     if (ranks.rank() != 0) continue;

@@ -49,12 +49,13 @@ namespace {
 dynapipe::Cluster cluster_of(const Options& o) {
   dynapipe::Cluster cluster;
   cluster.stages = o.stages;
+  cluster.chunks = o.chunks;
   cluster.replicas = o.replicas;
   cluster.device_memory_mb = o.device_memory_mb;
   return cluster;
 }
 dynapipe::Model model_of(const Options& o, const dynapipe::ModelProfile& profile) {
-  if (o.model == "mlp") return {&profile, o.stages, 0};
+  if (o.model == "mlp") return {&profile, o.all_stages(), 0};
   const auto transformer = transformer_of(o);
   return {&profile, transformer.encoder_layers, transformer.decoder_layers};
 }
@@ -68,6 +69,7 @@ double Training::state_mb() const {
 dynapipe::IterationPlan Training::plan(const rk::Context& ctx, std::int64_t iteration) const {
   dynapipe::PlanOptions options;
   options.longest_window = options_.largest_batch;
+  options.pack_windows = options_.pack_windows;
   if (kind() == dynapipe::ModelKind::encdec) options.order = dynapipe::OrderMethod::path;
   const auto names = names_of(dynapipe::Recompute{});
   const auto named = std::find(names.begin(), names.end(), options_.recompute);
@@ -114,14 +116,14 @@ std::unique_ptr<dynapipe::PipelineStage> Learner::mlp_stage(std::int64_t number)
   return std::make_unique<dynapipe::MlpPipelineStage<double>>(
       rk::Context({.threads = 1}), std::move(weights),
       dynapipe::PipelineData<double>{inputs_, targets_, lengths_, tokens_},
-      number + 1 == options_.stages);
+      number + 1 == options_.all_stages());
 }
 
 std::unique_ptr<dynapipe::PipelineStage> Learner::stage(std::int64_t number) const {
   if (options_.model == "mlp") return mlp_stage(number);
   return std::make_unique<dynapipe::TransformerPipelineStage>(
       rk::Context({.threads = 1}), transformer_of(options_), rk::DType::f64, number,
-      options_.stages, options_.seed, language_);
+      options_.all_stages(), options_.seed, language_);
 }
 
 void Learner::use_data(dynapipe::PipelineStage& stage) const {

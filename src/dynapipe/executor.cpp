@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <tuple>
 
 #include "src/dynapipe/gradient_sum.hpp"
+#include "src/dynapipe/plan_limits.hpp"
 #include "src/dynapipe/stage_clock.hpp"
 
 namespace researchkit::dynapipe {
@@ -16,19 +18,28 @@ std::span<std::byte> bytes_of(Tensor& tensor) {
   return {static_cast<std::byte*>(tensor.data()), tensor.bytes()};
 }
 
-/// Runs the instructions of one stage.
+Interleaving places_of_plan(const StoredPlan& plan) {
+  return {static_cast<std::int64_t>(plan.program.stages.size()), plan.chunks,
+          static_cast<std::int64_t>(plan.micro_batches.size())};
+}
+
+/// Runs the instructions of one device.
 class Executor {
  public:
   Executor(const Context& ctx, Communicator& ranks, const StoredPlan& plan, std::size_t number,
-           PipelineStage& stage, const RunOptions& options)
+           std::span<PipelineStage* const> chunks, const RunOptions& options)
       : ctx_(ctx),
         ranks_(ranks),
         plan_(plan),
         number_(number),
         first_rank_(ranks.rank() - static_cast<int>(number)),
-        stage_(stage),
-        slots_(static_cast<std::size_t>(plan.program.slots[number])),
-        sum_(stage.weights(), options.deterministic) {}
+        places_(places_of_plan(plan)),
+        chunks_(chunks),
+        slots_(static_cast<std::size_t>(plan.program.slots[number])) {
+    for (const PipelineStage* chunk : chunks) {
+      sums_.emplace_back(chunk->weights(), options.deterministic);
+    }
+  }
 
   StageRun run() {
     for (const Instruction& step : plan_.program.stages[number_]) {
@@ -36,7 +47,7 @@ class Executor {
       execute(step);
     }
     for (auto& [key, sending] : sending_) wait(sending);
-    result_.gradient = sum_.take();
+    for (detail::GradientSum& sum : sums_) result_.gradients.push_back(sum.take());
     return std::move(result_);
   }
 
@@ -46,13 +57,21 @@ class Executor {
     std::vector<std::unique_ptr<Transfer>> transfers;
     Activations tensors;
   };
-  using Key = std::pair<std::int32_t, int>;  // micro-batch, 0 activation or 1 gradient
+  /// What travels: chunk of the sender, micro-batch, 0 activation or 1 gradient.
+  struct Key {
+    std::int32_t chunk, micro_batch;
+    int gradient;
+    friend bool operator<(const Key& a, const Key& b) {
+      return std::tie(a.chunk, a.micro_batch, a.gradient) <
+             std::tie(b.chunk, b.micro_batch, b.gradient);
+    }
+  };
 
   void execute(const Instruction& step) {
     switch (step.op) {
       case Opcode::load_input:
         // The decoder's input takes a slot of its own, beside what was received from the encoder.
-        put(step, 0, stage_.load(batch(step), number_ > 0));
+        put(step, 0, stage(step).load(batch(step), number_of(step) > 0));
         break;
       case Opcode::recv_act_start:
       case Opcode::recv_grad_start:
@@ -85,6 +104,13 @@ class Executor {
     }
   }
 
+  PipelineStage& stage(const Instruction& step) const {
+    return *chunks_[static_cast<std::size_t>(step.chunk)];
+  }
+  /// The stage of the model that an instruction is of.
+  std::int64_t number_of(const Instruction& step) const {
+    return step.chunk * places_.devices + static_cast<std::int64_t>(number_);
+  }
   const MicroBatch& batch(const Instruction& step) const {
     return plan_.micro_batches[static_cast<std::size_t>(step.micro_batch)];
   }
@@ -117,24 +143,30 @@ class Executor {
     for (std::size_t t = 0; t < with.size(); ++t) slot(step, t) = with[t];
   }
 
-  static Key key_of(const Instruction& step) {
+  Key key_of(const Instruction& step) const {
     const bool gradient = step.op >= Opcode::send_grad_start;
-    return {step.micro_batch, gradient ? 1 : 0};
+    std::int64_t sender = number_of(step);
+    if (step.op == Opcode::recv_act_start || step.op == Opcode::recv_act_finish) --sender;
+    if (step.op == Opcode::recv_grad_start || step.op == Opcode::recv_grad_finish) ++sender;
+    return {static_cast<std::int32_t>(places_.chunk_of(sender)), step.micro_batch,
+            gradient ? 1 : 0};
   }
   int rank_of(std::int32_t peer) const { return first_rank_ + peer; }
-  static int tag_of(const Key& key, std::size_t t) {
-    return 4 * key.first + 2 * key.second + static_cast<int>(t);
+  int tag_of(const Key& key, std::size_t t) const {
+    const auto transfer = key.chunk * static_cast<int>(places_.micro_batches) + key.micro_batch;
+    return 4 * transfer + 2 * key.gradient + static_cast<int>(t);
   }
-  static std::string words_for(const Key& key) {
-    return fmt::format("{} of micro-batch {}", key.second == 0 ? "activations" : "gradients",
-                       key.first);
+  std::string words_for(const Key& key) const {
+    return fmt::format("{} of micro-batch {}{}", key.gradient == 0 ? "activations" : "gradients",
+                       key.micro_batch,
+                       places_.chunks > 1 ? fmt::format(" from chunk {}", key.chunk) : "");
   }
 
   void start_receive(const Instruction& step) {
     const Key key = key_of(step);
     Transfers& receiving = receiving_[key] = {};
     for (std::size_t t = 0; t < 2 && step.buffer[t] >= 0; ++t) {
-      Tensor tensor(stage_.dtype(), {step.mbs, step.length[t], step.hidden});
+      Tensor tensor(stage(step).dtype(), {step.mbs, step.length[t], step.hidden});
       receiving.transfers.push_back(ranks_.start_receive(bytes_of(tensor), rank_of(step.peer),
                                                          tag_of(key, t), words_for(key)));
       receiving.tensors.push_back(tensor);
@@ -155,7 +187,7 @@ class Executor {
   static void wait(Transfers& pending) {
     for (const auto& transfer : pending.transfers) transfer->wait();
   }
-  static void finish(std::map<Key, Transfers>& pending, const Instruction& step) {
+  void finish(std::map<Key, Transfers>& pending, const Instruction& step) const {
     const auto found = pending.find(key_of(step));
     if (found == pending.end()) throw Error("waits for a transfer that was not started");
     wait(found->second);
@@ -163,14 +195,16 @@ class Executor {
   }
 
   void note_memory() {
-    std::size_t bytes = stage_.kept_bytes();
+    std::size_t bytes = 0;
+    for (const PipelineStage* chunk : chunks_) bytes += chunk->kept_bytes();
     for (const Tensor& tensor : slots_) bytes += tensor.defined() ? tensor.bytes() : 0;
     result_.peak_bytes = std::max(result_.peak_bytes, bytes);
   }
 
   void forward(const Instruction& step) {
     const detail::StageTime time = detail::timed([&] {
-      replace(step, stage_.forward(step.micro_batch, batch(step), tensors(step), plan_.recompute));
+      replace(step,
+              stage(step).forward(step.micro_batch, batch(step), tensors(step), plan_.recompute));
     });
     result_.forward_ms += time.wall_ms;
     result_.processor_ms += time.processor_ms;
@@ -178,13 +212,14 @@ class Executor {
   }
 
   void backward(const Instruction& step) {
-    const bool last = number_ + 1 == plan_.program.stages.size();
+    const bool last = number_of(step) + 1 == places_.stages();
     const detail::StageTime time = detail::timed([&] {
       PipelineStage::Gradients gradients =
-          stage_.backward(step.micro_batch, batch(step), last ? Activations() : tensors(step));
+          stage(step).backward(step.micro_batch, batch(step), last ? Activations() : tensors(step));
       result_.loss += gradients.loss;
       replace(step, gradients.d_x);
-      sum_.add(step.micro_batch, std::move(gradients.d_weights));
+      sums_[static_cast<std::size_t>(step.chunk)].add(step.micro_batch,
+                                                      std::move(gradients.d_weights));
     });
     result_.backward_ms += time.wall_ms;
     result_.processor_ms += time.processor_ms;
@@ -195,11 +230,12 @@ class Executor {
   const StoredPlan& plan_;
   std::size_t number_;
   int first_rank_;
-  PipelineStage& stage_;
+  Interleaving places_;
+  std::span<PipelineStage* const> chunks_;
   std::vector<Tensor> slots_;
   std::map<Key, Transfers> receiving_, sending_;
   std::int64_t live_ = 0;
-  detail::GradientSum sum_;
+  std::vector<detail::GradientSum> sums_;
   StageRun result_;
 };
 
@@ -208,25 +244,30 @@ class Executor {
   throw Error("dynapipe.run_pipeline", argument, wanted, got);
 }
 
-void check_plan(const StoredPlan& plan, std::size_t stages, const PipelineStage& stage) {
-  if (plan.program.stages.size() != stages || plan.program.slots.size() != stages) {
+void check_plan(const StoredPlan& plan, const Interleaving& places,
+                std::span<PipelineStage* const> stages) {
+  const auto devices = static_cast<std::size_t>(places.devices);
+  if (plan.program.stages.size() != devices || plan.program.slots.size() != devices ||
+      plan.chunks != places.chunks) {
     refuse("plans", "the same number of stages in each",
-           fmt::format("{} and {}", stages, plan.program.stages.size()));
+           fmt::format("{} x {} and {} x {}", places.chunks, devices, plan.chunks,
+                       plan.program.stages.size()));
   }
-  if (plan.hidden != stage.hidden()) {
-    refuse("plans", fmt::format("plans of width {}", stage.hidden()),
+  const std::int64_t hidden = stages[0]->hidden();
+  if (plan.hidden != hidden) {
+    refuse("plans", fmt::format("plans of width {}", hidden),
            fmt::format("one of width {}", plan.hidden));
   }
-  if (plan.micro_batches.size() > static_cast<std::size_t>(Communicator::kLargestTag / 4)) {
-    refuse("plans", fmt::format("at most {} micro-batches", Communicator::kLargestTag / 4),
+  const std::int64_t most = Communicator::kLargestTag / 4 / places.chunks;
+  if (static_cast<std::int64_t>(plan.micro_batches.size()) > most) {
+    refuse("plans", fmt::format("at most {} micro-batches", most),
            fmt::format("{}", plan.micro_batches.size()));
   }
   for (const MicroBatch& batch : plan.micro_batches) {
-    if (batch.samples.size() > static_cast<std::size_t>(batch.shape.samples)) {
-      refuse("plans", "at most as many samples as the shape says",
-             fmt::format("{}", batch.samples.size()));
+    if (const auto words = detail::find_sequence_fault(batch)) {
+      refuse("plans", "samples in sequences of their micro-batch", *words);
     }
-    stage.check(batch);
+    for (const PipelineStage* stage : stages) stage->check(batch);
   }
   for (const auto& program : plan.program.stages) {
     for (const Instruction& step : program) {
@@ -234,19 +275,29 @@ void check_plan(const StoredPlan& plan, std::size_t stages, const PipelineStage&
           static_cast<std::size_t>(step.micro_batch) >= plan.micro_batches.size()) {
         refuse("plans", "micro-batches of the plan", fmt::format("{}", step.micro_batch));
       }
+      if (step.chunk < 0 || step.chunk >= plan.chunks) {
+        refuse("plans", "chunks of the plan", fmt::format("{}", step.chunk));
+      }
     }
   }
 }
 
-void check_fit(std::span<const StoredPlan> plans, const PipelineStage& stage,
+/// `stages` are those of a device where there are ranks, else all of them.
+void check_fit(std::span<const StoredPlan> plans, std::span<PipelineStage* const> stages,
                std::optional<std::int64_t> ranks) {
   if (plans.empty()) refuse("plans", "one for each replica", "none");
-  const std::size_t stages = plans[0].program.stages.size();
-  if (ranks && static_cast<std::size_t>(*ranks) != stages * plans.size()) {
-    refuse("ranks", fmt::format("{} stages times {} replicas", stages, plans.size()),
+  const Interleaving places = places_of_plan(plans[0]);
+  if (places.devices < 1 || places.chunks < 1) refuse("plans", "plans with stages", "none");
+  if (ranks && *ranks != places.devices * static_cast<std::int64_t>(plans.size())) {
+    refuse("ranks", fmt::format("{} stages times {} replicas", places.devices, plans.size()),
            fmt::format("{}", *ranks));
   }
-  for (const StoredPlan& plan : plans) check_plan(plan, stages, stage);
+  const std::int64_t wanted = ranks ? places.chunks : places.stages();
+  if (static_cast<std::int64_t>(stages.size()) != wanted) {
+    refuse(ranks ? "chunks" : "stages", fmt::format("{}", wanted),
+           fmt::format("{}", stages.size()));
+  }
+  for (const StoredPlan& plan : plans) check_plan(plan, places, stages);
 }
 
 /// All stages forward and back for one micro-batch.
@@ -271,21 +322,23 @@ void run_micro_batch(std::int32_t m, const StoredPlan& plan, std::span<PipelineS
 }  // namespace
 
 StageRun run_pipeline(const Context& ctx, Communicator& ranks, std::span<const StoredPlan> plans,
-                      PipelineStage& stage, const RunOptions& options) {
-  check_fit(plans, stage, ranks.size());
-  const auto stages = static_cast<int>(plans[0].program.stages.size());
-  const int replica = ranks.rank() / stages, number = ranks.rank() % stages;
+                      std::span<PipelineStage* const> chunks, const RunOptions& options) {
+  check_fit(plans, chunks, ranks.size());
+  const auto devices = static_cast<int>(plans[0].program.stages.size());
+  const int replica = ranks.rank() / devices, number = ranks.rank() % devices;
   try {
     Executor executor(ctx, ranks, plans[static_cast<std::size_t>(replica)],
-                      static_cast<std::size_t>(number), stage, options);
+                      static_cast<std::size_t>(number), chunks, options);
     StageRun run = executor.run();
     if (plans.size() == 1) return run;
     // A replica without micro-batches still takes part.
     const auto replicas = ranks.split(number, replica);
-    for (auto& [name, gradient] : run.gradient) {
-      visit_dtype(gradient.dtype(), [&, &gradient = gradient]<class T>(T) {
-        if constexpr (std::is_floating_point_v<T>) replicas->all_reduce(gradient.values<T>());
-      });
+    for (TensorMap& gradients : run.gradients) {
+      for (auto& [name, gradient] : gradients) {
+        visit_dtype(gradient.dtype(), [&, &gradient = gradient]<class T>(T) {
+          if constexpr (std::is_floating_point_v<T>) replicas->all_reduce(gradient.values<T>());
+        });
+      }
     }
     return run;
   } catch (const std::exception& error) {
@@ -294,14 +347,15 @@ StageRun run_pipeline(const Context& ctx, Communicator& ranks, std::span<const S
   }
 }
 
+StageRun run_pipeline(const Context& ctx, Communicator& ranks, std::span<const StoredPlan> plans,
+                      PipelineStage& stage, const RunOptions& options) {
+  PipelineStage* const own = &stage;
+  return run_pipeline(ctx, ranks, plans, std::span(&own, 1), options);
+}
+
 std::vector<TensorMap> run_stages_alone(const Context& ctx, std::span<const StoredPlan> plans,
                                         std::span<PipelineStage* const> stages) {
-  if (stages.empty()) refuse("stages", "at least one", "none");
-  check_fit(plans, *stages[0], std::nullopt);
-  if (stages.size() != plans[0].program.stages.size()) {
-    refuse("stages", fmt::format("{}", plans[0].program.stages.size()),
-           fmt::format("{}", stages.size()));
-  }
+  check_fit(plans, stages, std::nullopt);
   std::vector<TensorMap> total;
   for (const StoredPlan& plan : plans) {
     std::vector<detail::GradientSum> sums;

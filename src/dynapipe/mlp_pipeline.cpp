@@ -37,24 +37,32 @@ MlpWeights<Real> MlpPipelineStage<Real>::views() const {
 
 template <class Real>
 void MlpPipelineStage<Real>::check(const MicroBatch& batch) const {
+  const auto refuse = [](std::int32_t sample) {
+    throw Error("dynapipe.run_pipeline", "plans",
+                "samples of the data that fit into their micro-batch",
+                fmt::format("sample {}", sample));
+  };
   for (const std::int32_t sample : batch.samples) {
     if (sample < 0 || sample >= data_.lengths.extent(0) ||
-        data_.lengths(sample) > batch.shape.input ||
         data_.lengths(sample) > data_.inputs.extent(1)) {
-      throw Error("dynapipe.run_pipeline", "plans",
-                  "samples of the data that fit into their micro-batch",
-                  fmt::format("sample {}", sample));
+      refuse(sample);
     }
+  }
+  const auto places = places_of(batch, data_.lengths);
+  for (std::size_t b = 0; b < places.size(); ++b) {
+    if (places[b].begin + places[b].length > batch.shape.input) refuse(batch.samples[b]);
   }
 }
 
 template <class Real>
 template <class Body>
 void MlpPipelineStage<Real>::for_valid(const MicroBatch& batch, Body&& body) const {
-  for (std::size_t b = 0; b < batch.samples.size(); ++b) {
-    const std::int32_t sample = batch.samples[b];
-    for (std::int64_t t = 0; t < data_.lengths(sample); ++t) {
-      for (std::int64_t h = 0; h < hidden(); ++h) body(static_cast<std::int64_t>(b), sample, t, h);
+  const auto places = places_of(batch, data_.lengths);
+  for (std::size_t b = 0; b < places.size(); ++b) {
+    for (std::int64_t t = 0; t < places[b].length; ++t) {
+      for (std::int64_t h = 0; h < hidden(); ++h) {
+        body(places[b].sequence, places[b].begin + t, batch.samples[b], t, h);
+      }
     }
   }
 }
@@ -64,8 +72,9 @@ Tensor MlpPipelineStage<Real>::load(const MicroBatch& batch, bool decoder) {
   if (decoder) throw Error("dynapipe.run_pipeline: an MLP has no decoder");
   Tensor rows(dtype(), {batch.shape.samples, batch.shape.input, hidden()});
   const auto x = rows.view<Real, 3>();
-  for_valid(batch,
-            [&](auto b, auto sample, auto t, auto h) { x(b, t, h) = data_.inputs(sample, t, h); });
+  for_valid(batch, [&](auto b, auto at, auto sample, auto t, auto h) {
+    x(b, at, h) = data_.inputs(sample, t, h);
+  });
   return rows;
 }
 
@@ -90,11 +99,11 @@ PipelineStage::Gradients MlpPipelineStage<Real>::backward(std::int32_t m, const 
     Tensor slope(dtype(), kept.y.shape());
     const auto y = kept.y.template view<Real, 3>();
     const auto d = slope.view<Real, 3>();
-    for_valid(batch, [&](auto b, auto sample, auto t, auto h) {
+    for_valid(batch, [&](auto b, auto at, auto sample, auto t, auto h) {
       const double error =
-          static_cast<double>(y(b, t, h)) - static_cast<double>(data_.targets(sample, t, h));
+          static_cast<double>(y(b, at, h)) - static_cast<double>(data_.targets(sample, t, h));
       gradients.loss += error * error;
-      d(b, t, h) = static_cast<Real>(error / data_.norm);
+      d(b, at, h) = static_cast<Real>(error / data_.norm);
     });
     gradients.loss *= 0.5 / data_.norm;
     d_y = {slope};

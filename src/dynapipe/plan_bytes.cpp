@@ -15,7 +15,6 @@ namespace researchkit::dynapipe {
 namespace {
 
 constexpr std::array<char, 4> kMagic = {'R', 'K', 'D', 'P'};
-constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kHeader = 16;  // magic, version, crc32 and size of the content
 constexpr std::size_t kLargest = std::size_t{1} << 30;
 
@@ -86,12 +85,14 @@ class Reader {
   std::size_t at_ = 0;
 };
 
-void write_content(const StoredPlan& plan, Writer& out) {
+void write_content(const StoredPlan& plan, int version, Writer& out) {
   out.text(plan.plan_id);
   out.i32(plan.data_parallel_rank);
   out.i32(static_cast<std::int32_t>(plan.recompute));
   out.i32(plan.hidden);
   out.i32(plan.n_enc_stages);
+  const bool chunked = version >= detail::kChunkedVersion;
+  if (chunked) out.i32(plan.chunks);
   out.count(plan.program.stages.size());
   for (std::size_t s = 0; s < plan.program.stages.size(); ++s) {
     out.i32(plan.program.slots[s]);
@@ -102,6 +103,7 @@ void write_content(const StoredPlan& plan, Writer& out) {
                                        step.mbs, step.length[0], step.length[1], step.hidden}) {
         out.i32(value);
       }
+      if (chunked) out.i32(step.chunk);
     }
     out.real(plan.peak_mb[s]);
     out.real(plan.bubble[s]);
@@ -111,6 +113,10 @@ void write_content(const StoredPlan& plan, Writer& out) {
     const MicroBatch& batch = plan.micro_batches[m];
     out.count(batch.samples.size());
     for (const std::int32_t i : batch.samples) out.i32(i);
+    if (version >= detail::kPackedVersion) {
+      out.count(batch.sequence_of.size());
+      for (const std::int32_t sequence : batch.sequence_of) out.i32(sequence);
+    }
     for (const std::int32_t v : {batch.shape.samples, batch.shape.input, batch.shape.target}) {
       out.i32(v);
     }
@@ -119,7 +125,7 @@ void write_content(const StoredPlan& plan, Writer& out) {
   out.real(plan.makespan_ms);
 }
 
-StoredPlan read_content(Reader in) {
+StoredPlan read_content(Reader in, std::uint32_t version) {
   StoredPlan plan;
   plan.plan_id = in.text();
   plan.data_parallel_rank = in.i32();
@@ -128,10 +134,13 @@ StoredPlan read_content(Reader in) {
   plan.recompute = static_cast<Recompute>(mode);
   plan.hidden = in.i32();
   plan.n_enc_stages = in.i32();
+  const bool chunked = version >= detail::kChunkedVersion;
+  if (chunked) plan.chunks = in.i32();
+  const std::size_t columns = chunked ? 11 : 10;
   const std::size_t stages = in.count(24);
   for (std::size_t s = 0; s < stages; ++s) {
     plan.program.slots.push_back(in.i32());
-    auto& program = plan.program.stages.emplace_back(in.count(sizeof(Instruction)));
+    auto& program = plan.program.stages.emplace_back(in.count(columns * sizeof(std::int32_t)));
     for (Instruction& step : program) {
       step.stage = in.i32();
       const std::int32_t op = in.i32();
@@ -145,6 +154,7 @@ StoredPlan read_content(Reader in) {
       step.mbs = in.i32();
       step.length = {in.i32(), in.i32()};
       step.hidden = in.i32();
+      if (chunked) step.chunk = in.i32();
     }
     plan.peak_mb.push_back(in.real());
     plan.bubble.push_back(in.real());
@@ -154,6 +164,10 @@ StoredPlan read_content(Reader in) {
     MicroBatch& batch = plan.micro_batches.emplace_back();
     batch.samples.resize(in.count(4));
     for (std::int32_t& i : batch.samples) i = in.i32();
+    if (version >= detail::kPackedVersion) {
+      batch.sequence_of.resize(in.count(4));
+      for (std::int32_t& sequence : batch.sequence_of) sequence = in.i32();
+    }
     batch.shape = {in.i32(), in.i32(), in.i32()};
     plan.time_ms.push_back(in.real());
   }
@@ -171,6 +185,12 @@ std::uint32_t checksum(std::span<const unsigned char> bytes) {
 
 namespace detail {
 
+void check_version(std::int64_t version) {
+  if (version >= kPlainVersion && version <= kChunkedVersion) return;
+  throw Error(fmt::format("plan: wanted version {} to {}, got {}", kPlainVersion, kChunkedVersion,
+                          version));
+}
+
 void check_stored_plan(const StoredPlan& plan) {
   const auto stages = static_cast<std::int32_t>(plan.program.stages.size());
   const auto batches = static_cast<std::int32_t>(plan.micro_batches.size());
@@ -178,7 +198,9 @@ void check_stored_plan(const StoredPlan& plan) {
     if (!holds) throw Error(fmt::format("plan: {}", what));
   };
   require(stages >= 1, "no stages");
-  require(plan.n_enc_stages >= 1 && plan.n_enc_stages <= stages, "n_enc_stages is not 1 .. S");
+  require(plan.chunks >= 1, "chunks is not positive");
+  require(plan.n_enc_stages >= 1 && plan.n_enc_stages <= std::int64_t{stages} * plan.chunks,
+          "n_enc_stages is not a stage of the model");
   require(plan.hidden >= 1, "hidden is not positive");
   require(plan.data_parallel_rank >= 0, "data_parallel_rank is negative");
   require(plan.peak_mb.size() == static_cast<std::size_t>(stages) &&
@@ -190,6 +212,7 @@ void check_stored_plan(const StoredPlan& plan) {
     for (const Instruction& step : plan.program.stages[at]) {
       require(step.stage == s, "an instruction of another stage");
       require(step.micro_batch >= 0 && step.micro_batch < batches, "no such micro-batch");
+      require(step.chunk >= 0 && step.chunk < plan.chunks, "no such chunk");
       require(step.peer >= -1 && step.peer < stages && step.peer != s, "no such peer");
       for (const std::int32_t slot : step.buffer) {
         require(slot >= -1 && slot < plan.program.slots[at], "no such slot");
@@ -212,17 +235,21 @@ void check_stored_plan(const StoredPlan& plan) {
     require(batch.shape.samples >= 0 && batch.shape.input >= 0 && batch.shape.target >= 0,
             "a negative size");
     for (const std::int32_t i : batch.samples) require(i >= 0, "a negative sample");
+    if (!batch.packed()) continue;  // a packing baseline's old files do not say who is where
+    const auto fault = find_sequence_fault(batch);
+    require(!fault, fault.value_or(""));
   }
 }
 
 }  // namespace detail
 
 std::vector<std::byte> plan_to_bytes(const StoredPlan& plan) {
+  const int version = detail::version_of(plan);
   Writer content;
-  write_content(plan, content);
+  write_content(plan, version, content);
   Writer header;
   header.raw({kMagic.data(), kMagic.size()});
-  header.u32(kVersion);
+  header.u32(static_cast<std::uint32_t>(version));
   header.u32(checksum(content.bytes()));
   header.count(content.bytes().size());
   uLongf size = compressBound(static_cast<uLong>(content.bytes().size()));
@@ -243,9 +270,7 @@ StoredPlan plan_from_bytes(std::span<const std::byte> bytes) {
   }
   Reader header(file.subspan(4, kHeader - 4));
   const std::uint32_t version = header.u32(), crc = header.u32(), size = header.u32();
-  if (version != kVersion) {
-    throw Error(fmt::format("plan: wanted version {}, got {}", kVersion, version));
-  }
+  detail::check_version(version);
   // Deflate reaches a factor of 1032 at most: a larger claim is a lie, and not worth its memory.
   if (size > kLargest || size / 1100 > file.size()) throw Error("plan: truncated");
   std::vector<unsigned char> content(size);
@@ -254,7 +279,7 @@ StoredPlan plan_from_bytes(std::span<const std::byte> bytes) {
                                 static_cast<uLong>(file.size() - kHeader));
   if (status != Z_OK || got != size) throw Error("plan: truncated or damaged");
   if (checksum(content) != crc) throw Error("plan: wrong checksum");
-  StoredPlan plan = read_content(Reader(content));
+  StoredPlan plan = read_content(Reader(content), version);
   detail::check_stored_plan(plan);
   return plan;
 }

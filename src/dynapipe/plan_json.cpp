@@ -12,9 +12,8 @@ namespace {
 
 using nlohmann::json;
 constexpr std::string_view kFormat = "researchkit-dynapipe-plan";
-constexpr int kVersion = 1;
 
-json instruction_to_json(const Instruction& step) {
+json instruction_to_json(const Instruction& step, std::int32_t chunks) {
   json row = {{"op", name_of(step.op)}, {"mb", step.micro_batch}, {"peer", step.peer}};
   row["buf"] = json::array();
   row["shape"] = json::array();
@@ -24,10 +23,11 @@ json instruction_to_json(const Instruction& step) {
     const bool has_tensor = t == 0 ? step.hidden > 0 : step.length[1] > 0;
     if (has_tensor) row["shape"].push_back({step.mbs, step.length[t], step.hidden});
   }
+  if (chunks > 1) row["chunk"] = step.chunk;
   return row;
 }
 
-Instruction instruction_from_json(const json& row, std::int32_t stage) {
+Instruction instruction_from_json(const json& row, std::int32_t stage, std::int32_t chunks) {
   Instruction step;
   step.stage = stage;
   const auto name = row.at("op").get<std::string>();
@@ -37,6 +37,7 @@ Instruction instruction_from_json(const json& row, std::int32_t stage) {
   step.op = static_cast<Opcode>(found - names.begin());
   step.micro_batch = row.at("mb").get<std::int32_t>();
   step.peer = row.at("peer").get<std::int32_t>();
+  if (chunks > 1) step.chunk = row.at("chunk").get<std::int32_t>();
   const json &buffers = row.at("buf"), &shapes = row.at("shape");
   if (buffers.size() > 2 || shapes.size() > 2) throw Error("plan: more than two tensors");
   for (std::size_t t = 0; t < buffers.size(); ++t) {
@@ -54,10 +55,8 @@ StoredPlan read_plan(const json& file) {
   if (!file.is_object() || file.value("format", "") != kFormat) {
     throw Error(fmt::format("plan: wanted the format '{}'", kFormat));
   }
-  if (file.at("version").get<int>() != kVersion) {
-    throw Error(
-        fmt::format("plan: wanted version {}, got {}", kVersion, file.at("version").dump()));
-  }
+  const auto version = file.at("version").get<std::int64_t>();
+  detail::check_version(version);
   StoredPlan plan;
   plan.plan_id = file.at("plan_id").get<std::string>();
   plan.data_parallel_rank = file.at("data_parallel_rank").get<std::int32_t>();
@@ -68,6 +67,10 @@ StoredPlan read_plan(const json& file) {
   plan.recompute = static_cast<Recompute>(found - modes.begin());
   plan.hidden = file.at("hidden").get<std::int32_t>();
   plan.n_enc_stages = file.at("n_enc_stages").get<std::int32_t>();
+  if (file.contains("chunks") != (version >= detail::kChunkedVersion)) {
+    throw Error("plan: chunks belong into plans of version 3");
+  }
+  if (version >= detail::kChunkedVersion) plan.chunks = file.at("chunks").get<std::int32_t>();
   for (const json& stage : file.at("stages")) {
     const auto number = static_cast<std::int32_t>(plan.program.stages.size());
     if (stage.at("stage").get<std::int32_t>() != number) {
@@ -76,7 +79,7 @@ StoredPlan read_plan(const json& file) {
     plan.program.slots.push_back(stage.at("slots").get<std::int32_t>());
     auto& program = plan.program.stages.emplace_back();
     for (const json& row : stage.at("instructions")) {
-      program.push_back(instruction_from_json(row, number));
+      program.push_back(instruction_from_json(row, number, plan.chunks));
     }
   }
   for (const json& batch : file.at("microbatches")) {
@@ -85,6 +88,10 @@ StoredPlan read_plan(const json& file) {
     const json& shape = batch.at("shape");
     added.shape = {shape.at(0).get<std::int32_t>(), shape.at(1).get<std::int32_t>(),
                    shape.at(2).get<std::int32_t>()};
+    if (batch.contains("sequences")) {
+      if (version < detail::kPackedVersion) throw Error("plan: sequences in a plan of version 1");
+      added.sequence_of = batch.at("sequences").get<std::vector<std::int32_t>>();
+    }
     plan.time_ms.push_back(batch.at("time_ms").get<double>());
   }
   const json& predicted = file.at("predicted");
@@ -106,11 +113,12 @@ json event(std::string_view phase, std::size_t stage, int thread) {
 
 bool operator==(const StoredPlan& a, const StoredPlan& b) {
   const auto same_batch = [](const MicroBatch& x, const MicroBatch& y) {
-    return x.samples == y.samples && x.shape == y.shape;
+    return x.samples == y.samples && x.shape == y.shape && x.sequence_of == y.sequence_of;
   };
   return a.plan_id == b.plan_id && a.data_parallel_rank == b.data_parallel_rank &&
          a.recompute == b.recompute && a.hidden == b.hidden && a.n_enc_stages == b.n_enc_stages &&
-         a.program.stages == b.program.stages && a.program.slots == b.program.slots &&
+         a.chunks == b.chunks && a.program.stages == b.program.stages &&
+         a.program.slots == b.program.slots &&
          std::equal(a.micro_batches.begin(), a.micro_batches.end(), b.micro_batches.begin(),
                     b.micro_batches.end(), same_batch) &&
          a.time_ms == b.time_ms && a.makespan_ms == b.makespan_ms && a.peak_mb == b.peak_mb &&
@@ -125,6 +133,7 @@ StoredPlan stored_plan(const IterationPlan& plan, std::size_t rank, std::string 
   stored.recompute = plan.recompute;
   stored.hidden = static_cast<std::int32_t>(plan.hidden);
   stored.n_enc_stages = static_cast<std::int32_t>(plan.n_enc_stages);
+  stored.chunks = static_cast<std::int32_t>(plan.chunks);
   stored.program = replica.program;
   stored.micro_batches = replica.micro_batches;
   for (std::int64_t m = 0; m < replica.forward_ms.extent(0); ++m) {
@@ -145,7 +154,7 @@ StoredPlan stored_plan(const IterationPlan& plan, std::size_t rank, std::string 
 std::string plan_to_json(const StoredPlan& plan) {
   json file = {
       {"format", kFormat},
-      {"version", kVersion},
+      {"version", detail::version_of(plan)},
       {"plan_id", plan.plan_id},
       {"data_parallel_rank", plan.data_parallel_rank},
       {"num_stages", plan.program.stages.size()},
@@ -155,11 +164,12 @@ std::string plan_to_json(const StoredPlan& plan) {
       {"n_enc_stages", plan.n_enc_stages},
       {"predicted",
        {{"makespan_ms", plan.makespan_ms}, {"peak_mb", plan.peak_mb}, {"bubble", plan.bubble}}}};
+  if (plan.chunks > 1) file["chunks"] = plan.chunks;
   file["stages"] = json::array();
   for (std::size_t s = 0; s < plan.program.stages.size(); ++s) {
     json rows = json::array();
     for (const Instruction& step : plan.program.stages[s]) {
-      rows.push_back(instruction_to_json(step));
+      rows.push_back(instruction_to_json(step, plan.chunks));
     }
     file["stages"].push_back(
         {{"stage", s}, {"slots", plan.program.slots[s]}, {"instructions", std::move(rows)}});
@@ -167,10 +177,11 @@ std::string plan_to_json(const StoredPlan& plan) {
   file["microbatches"] = json::array();
   for (std::size_t m = 0; m < plan.micro_batches.size(); ++m) {
     const MicroBatch& batch = plan.micro_batches[m];
-    file["microbatches"].push_back(
-        {{"samples", batch.samples},
-         {"shape", {batch.shape.samples, batch.shape.input, batch.shape.target}},
-         {"time_ms", plan.time_ms[m]}});
+    json row = {{"samples", batch.samples},
+                {"shape", {batch.shape.samples, batch.shape.input, batch.shape.target}},
+                {"time_ms", plan.time_ms[m]}};
+    if (batch.packed()) row["sequences"] = batch.sequence_of;
+    file["microbatches"].push_back(std::move(row));
   }
   try {
     return file.dump() + "\n";
@@ -192,24 +203,28 @@ StoredPlan plan_from_json(std::string_view text) {
 std::string chrome_trace(const ReplicaPlan& replica) {
   constexpr double kMicroseconds = 1000;
   json events = json::array();
-  const auto stages = static_cast<std::size_t>(replica.order.extent(0));
-  for (std::size_t s = 0; s < stages; ++s) {
+  const auto devices = static_cast<std::size_t>(replica.order.extent(0));
+  const Interleaving places = replica.places();
+  for (std::size_t s = 0; s < devices; ++s) {
     const auto describe = [&](std::string_view what, int thread, json arguments) {
       json entry = event("M", s, thread);
       entry["name"] = what;
       entry["args"] = std::move(arguments);
       events.push_back(std::move(entry));
     };
-    describe("process_name", 0, {{"name", fmt::format("stage {}", s)}});
+    describe("process_name", 0,
+             {{"name", fmt::format("{} {}", replica.chunks > 1 ? "device" : "stage", s)}});
     describe("process_sort_index", 0, {{"sort_index", s}});
     describe("thread_name", 0, {{"name", "compute"}});
     describe("thread_name", 1, {{"name", "send"}});
     for (std::int64_t p = 0; p < replica.order.extent(1); ++p) {
       const std::int32_t code = replica.order(s, p);
-      const std::int32_t m = micro_batch_of(code);
-      const std::string name = fmt::format("{}{}", m, is_backward(code) ? "B" : "");
+      const auto [m, chunk, v] = places.operation(static_cast<std::int64_t>(s), code);
+      const std::string name =
+          fmt::format("{}{}{}", m, replica.chunks > 1 ? fmt::format(".{}", chunk) : "",
+                      is_backward(code) ? "B" : "");
       const double duration =
-          is_backward(code) ? replica.backward_ms(m, s) : replica.forward_ms(m, s);
+          is_backward(code) ? replica.backward_ms(m, v) : replica.forward_ms(m, v);
       const auto add = [&](const std::string& label, int thread, double start, double length) {
         json entry = event("X", s, thread);
         entry["name"] = label;
@@ -231,8 +246,7 @@ std::string chrome_trace(const ReplicaPlan& replica) {
       }
       memory(replica.start(s, p) + duration, replica.memory_mb[s][at]);
       if (replica.comm_start(s, p) < 0) continue;
-      const std::int64_t link =
-          is_backward(code) ? static_cast<std::int64_t>(s) - 1 : static_cast<std::int64_t>(s);
+      const std::int64_t link = is_backward(code) ? v - 1 : v;
       add(name + "_Comm", 1, replica.comm_start(s, p), replica.transfer_ms(m, link));
     }
   }

@@ -10,7 +10,7 @@
 
 #include "researchkit/core/error.hpp"
 #include "researchkit/dynapipe/balance.hpp"
-#include "researchkit/dynapipe/microbatch_dp.hpp"
+#include "src/dynapipe/micro_batch_windows.hpp"
 #include "src/dynapipe/replica_layout.hpp"
 
 namespace researchkit::dynapipe {
@@ -20,7 +20,7 @@ using detail::best_schedule;
 using detail::kPlan;
 using detail::lay_out;
 using detail::padding_of;
-using detail::write_program;
+using detail::write_programs;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -57,64 +57,6 @@ void check_mini_batch(std::span<const SampleLength> mini_batch, const Model& mod
   }
 }
 
-/// Windows of ordered samples that fit, in ticks.
-WindowRows fitting_windows(const Context& ctx, std::span<const SampleLength> ordered,
-                           ShapeCosts& costs, const PlanOptions& options, double stored_limit,
-                           double peak_limit) {
-  WindowRows rows;
-  const auto n = static_cast<std::int64_t>(ordered.size());
-  const std::int64_t longest_window = options.longest_window > 0 ? options.longest_window : n;
-  // The longest sequences from each sample on: behind them a window's shape changes no more.
-  std::vector<SampleLength> ahead(ordered.size() + 1);
-  for (std::size_t i = ordered.size(); i-- > 0;) {
-    ahead[i] = {std::max(ahead[i + 1].input, ordered[i].input),
-                std::max(ahead[i + 1].target, ordered[i].target)};
-  }
-  for (std::int64_t i = 0; i < n; ++i) {
-    if (i % 64 == 0) ctx.check_cancelled();
-    SampleLength longest, priced;
-    const ShapeCosts::Shape* shape = nullptr;
-    const std::int64_t width = std::min({n - i, costs.largest_batch(), longest_window});
-    for (std::int64_t k = 0; k < width; ++k) {
-      const auto at = static_cast<std::size_t>(i + k);
-      longest = {std::max(longest.input, ordered[at].input),
-                 std::max(longest.target, ordered[at].target)};
-      if (shape == nullptr || longest != priced) {
-        shape = &costs.shape(options.rounding.input(longest.input),
-                             options.rounding.target(longest.target));
-        priced = longest;
-      }
-      if (k >= shape->most_samples) {
-        const bool final_shape =
-            ahead[at].input <= longest.input && ahead[at].target <= longest.target;
-        if (final_shape) break;
-        rows.push(kImpossible);
-        continue;
-      }
-      const WindowCost cost = costs.cost(*shape, k + 1);
-      const bool fits = cost.stored <= stored_limit && cost.peak <= peak_limit;
-      rows.push(fits ? to_ticks(cost.time) : kImpossible);
-    }
-    rows.end_row();
-  }
-  return rows;
-}
-
-/// The micro-batch of some samples.
-MicroBatch micro_batch_of_samples(std::vector<std::int32_t> samples,
-                                  std::span<const SampleLength> mini_batch,
-                                  const Rounding& rounding) {
-  SampleLength longest;
-  for (const std::int32_t i : samples) {
-    const SampleLength& sample = mini_batch[static_cast<std::size_t>(i)];
-    longest = {std::max(longest.input, sample.input), std::max(longest.target, sample.target)};
-  }
-  const MicroBatchShape shape = {static_cast<std::int32_t>(samples.size()),
-                                 static_cast<std::int32_t>(rounding.input(longest.input)),
-                                 static_cast<std::int32_t>(rounding.target(longest.target))};
-  return {std::move(samples), shape};
-}
-
 /// Planning of one mini-batch.
 class Planning {
  public:
@@ -142,11 +84,15 @@ class Planning {
       if (!preferred && share >= 1) break;
       std::optional<IterationPlan> best;
       for (const Recompute recompute : options_.recompute) {
-        auto plan = attempt(recompute, pipeline_.available_mb * (preferred ? share : 1));
-        if (!plan || (best && best->iteration_ms() <= plan->iteration_ms())) continue;
-        best = std::move(plan);
-        best->preferred_limit = preferred;
-        if (options_.recompute_policy == RecomputePolicy::first) break;
+        // What the cut gains by packing a schedule may lose: both are laid out.
+        for (const bool pack : {false, true}) {
+          if (pack && !options_.pack_windows) break;
+          auto plan = attempt(recompute, pack, pipeline_.available_mb * (preferred ? share : 1));
+          if (!plan || (best && best->iteration_ms() <= plan->iteration_ms())) continue;
+          best = std::move(plan);
+          best->preferred_limit = preferred;
+        }
+        if (best && options_.recompute_policy == RecomputePolicy::first) break;
       }
       if (best) return finish(std::move(*best));
     }
@@ -154,18 +100,16 @@ class Planning {
   }
 
  private:
-  std::optional<IterationPlan> attempt(Recompute recompute, double stored_limit) {
+  std::optional<IterationPlan> attempt(Recompute recompute, bool pack, double stored_limit) {
     ctx_.check_cancelled();
     watch_.lap();
-    ShapeCosts costs(model_.profile->tables(recompute), pipeline_.shape,
-                     static_cast<std::int64_t>(ordered_.size()), stored_limit,
-                     pipeline_.available_mb);
-    const WindowRows rows =
-        fitting_windows(ctx_, ordered_, costs, options_, stored_limit, pipeline_.available_mb);
+    detail::MicroBatchWindows windows(ordered_, model_.profile->tables(recompute), pipeline_.shape,
+                                      options_, pack, stored_limit, pipeline_.available_mb);
+    const WindowRows rows = windows.rows(ctx_);
     time_.windows_ms += watch_.lap();
-    const Partition partition =
-        partition_samples(rows, {cluster_.stages, cluster_.replicas, pipeline_.shape.chunks},
-                          [&] { ctx_.check_cancelled(); });
+    const PartitionProblem problem = {cluster_.stages, cluster_.replicas,
+                                      std::max(pipeline_.shape.chunks, pipeline_.chunks)};
+    const Partition partition = partition_samples(rows, problem, [&] { ctx_.check_cancelled(); });
     time_.partition_ms += watch_.lap();
     if (!partition.feasible()) return std::nullopt;
 
@@ -173,18 +117,15 @@ class Planning {
     std::vector<Ticks> weights;
     for (std::size_t m = 0; m + 1 < partition.cuts.size(); ++m) {
       const std::int64_t begin = partition.cuts[m], end = partition.cuts[m + 1];
-      batches.push_back(micro_batch_of_samples({order_.begin() + begin, order_.begin() + end},
-                                               mini_batch_, options_.rounding));
+      batches.push_back(windows.micro_batch(begin, end, order_));
       weights.push_back(rows.row(begin)[static_cast<std::size_t>(end - begin - 1)]);
     }
     Deal deal = balanced_partition(weights, cluster_.replicas);
-    refine_deal(weights, cluster_.stages, deal);
+    refine_deal(weights, cluster_.stages, deal, problem.chunks);
 
     IterationPlan plan;
     plan.recompute = recompute;
-    plan.objective_ms =
-        PartitionProblem{cluster_.stages, cluster_.replicas, pipeline_.shape.chunks}.milliseconds(
-            partition.objective, kTick);
+    plan.objective_ms = problem.milliseconds(partition.objective, kTick);
     for (std::int64_t g = 0; g < cluster_.replicas; ++g) {
       std::vector<MicroBatch> own;
       for (std::size_t m = 0; m < batches.size(); ++m) {
@@ -209,12 +150,7 @@ class Planning {
 
   IterationPlan finish(IterationPlan plan) {
     watch_.lap();
-    plan.hidden = model_.profile->hidden;
-    plan.n_enc_stages = pipeline_.n_enc_stages;
-    for (ReplicaPlan& replica : plan.replicas) {
-      write_program(replica, {static_cast<std::int32_t>(plan.hidden),
-                              static_cast<std::int32_t>(plan.n_enc_stages)});
-    }
+    write_programs(plan, model_, pipeline_);
     plan.padding = padding_of(plan, mini_batch_);
     time_.lower_ms = watch_.lap();
     plan.planning = time_;
@@ -276,8 +212,6 @@ IterationPlan plan_micro_batches(const Context& ctx, std::vector<MicroBatch> mic
   Stopwatch watch;
   IterationPlan plan;
   plan.recompute = recompute;
-  plan.hidden = model.profile->hidden;
-  plan.n_enc_stages = pipeline.n_enc_stages;
   for (std::int64_t g = 0; g < cluster.replicas; ++g) {
     std::vector<MicroBatch> own;
     for (auto m = static_cast<std::size_t>(g); m < micro_batches.size();
@@ -287,9 +221,8 @@ IterationPlan plan_micro_batches(const Context& ctx, std::vector<MicroBatch> mic
     ctx.check_cancelled();
     const auto tables = detail::stage_tables(own, model, cluster, pipeline, recompute);
     plan.replicas.push_back(lay_out(std::move(own), tables, policy, kInfinity, options));
-    write_program(plan.replicas.back(), {static_cast<std::int32_t>(plan.hidden),
-                                         static_cast<std::int32_t>(plan.n_enc_stages)});
   }
+  write_programs(plan, model, pipeline);
   plan.padding = padding_of(plan, mini_batch);
   if (plan.peak_mb() > cluster.device_memory_mb) {
     throw Error(kPlan, "device_memory_mb", fmt::format("at least {:.0f}", plan.peak_mb()),
@@ -312,8 +245,9 @@ IterationPlan plan_packing(const Context& ctx, std::span<const SampleLength> min
   std::vector<MicroBatch> batches(static_cast<std::size_t>((sequences + mbs - 1) / mbs));
   for (MicroBatch& batch : batches) batch.shape = shape;
   for (std::size_t i = 0; i < mini_batch.size(); ++i) {
-    batches[static_cast<std::size_t>(packing.sequence_of[i] / mbs)].samples.push_back(
-        static_cast<std::int32_t>(i));
+    MicroBatch& batch = batches[static_cast<std::size_t>(packing.sequence_of[i] / mbs)];
+    batch.samples.push_back(static_cast<std::int32_t>(i));
+    batch.sequence_of.push_back(static_cast<std::int32_t>(packing.sequence_of[i] % mbs));
   }
   return plan_micro_batches(ctx, std::move(batches), mini_batch, model, cluster, recompute,
                             SchedulePolicy::f1b1, options);

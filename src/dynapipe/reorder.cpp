@@ -23,19 +23,20 @@ Array<double, 2> permuted(In<double, 2> from, std::span<const std::int64_t> perm
 /// The makespan of an order; infinite where it does not fit.
 double makespan_of(const StageTimes& times, const StageMemory& memory,
                    std::span<const std::int64_t> perm, const ReorderOptions& options) {
-  const std::int64_t micro_batches = times.fw.extent(0), stages = times.fw.extent(1);
+  const std::int64_t devices = memory.state_mem.extent(0);
+  const std::int64_t operations = 2 * times.fw.size() / devices;
   const Array<double, 2> stored = permuted(memory.stored, perm), peak = permuted(memory.peak, perm);
   const StageMemory own_memory{stored, peak, memory.state_mem};
-  const Array<std::int32_t, 2> order({stages, 2 * micro_batches});
+  const Array<std::int32_t, 2> order({devices, operations});
   if (!make_schedule(own_memory, options.schedule, order)) return kInfinity;
   const Array<double, 2> fw = permuted(times.fw, perm), bw = permuted(times.bw, perm);
   const Array<double, 2> comm_fw = permuted(times.comm_fw, perm),
                          comm_bw = permuted(times.comm_bw, perm);
-  const Array<double, 2> start({stages, 2 * micro_batches}), sent({stages, 2 * micro_batches});
-  const Array<double, 1> peak_mem({stages}), busy({stages});
+  const Array<double, 2> start({devices, operations}), sent({devices, operations});
+  const Array<double, 1> peak_mem({devices}), busy({devices});
   const double makespan = simulate_schedule(order, {fw, bw, comm_fw, comm_bw}, own_memory,
                                             options.streams, {start, sent}, {peak_mem, busy});
-  for (std::int64_t s = 0; s < stages; ++s) {
+  for (std::int64_t s = 0; s < devices; ++s) {
     if (makespan < 0 || peak_mem(s) > options.fits.value_or(options.schedule.memory_limit)) {
       return kInfinity;
     }

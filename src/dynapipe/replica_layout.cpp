@@ -48,30 +48,32 @@ ReplicaPlan lay_out(std::vector<MicroBatch> micro_batches, const StageTables& ta
                     SchedulePolicy policy, double memory_limit, const PlanOptions& options) {
   ReplicaPlan replica;
   const auto count = static_cast<std::int64_t>(micro_batches.size());
-  const std::int64_t stages = tables.fw.extent(1);
+  const StageMemory memory = tables.memory();
+  const Interleaving places = memory.places();
+  const std::int64_t devices = places.devices, operations = 2 * places.chunks * count;
   replica.micro_batches = std::move(micro_batches);
   replica.policy = policy;
-  replica.order = Array<std::int32_t, 2>({stages, 2 * count});
-  replica.start = Array<double, 2>({stages, 2 * count});
-  replica.comm_start = Array<double, 2>({stages, 2 * count});
+  replica.chunks = places.chunks;
+  replica.order = Array<std::int32_t, 2>({devices, operations});
+  replica.start = Array<double, 2>({devices, operations});
+  replica.comm_start = Array<double, 2>({devices, operations});
   replica.forward_ms = tables.fw;
   replica.backward_ms = tables.bw;
   replica.transfer_ms = tables.comm_fw;
-  make_schedule(tables.memory(), {policy, memory_limit, 0}, replica.order);
-  const Array<double, 1> peak({stages}), busy({stages});
-  replica.makespan_ms =
-      simulate_schedule(replica.order, tables.times(), tables.memory(), options.streams,
-                        {replica.start, replica.comm_start}, {peak, busy});
-  for (std::int64_t s = 0; s < stages; ++s) {
+  make_schedule(memory, {policy, memory_limit, 0}, replica.order);
+  const Array<double, 1> peak({devices}), busy({devices});
+  replica.makespan_ms = simulate_schedule(replica.order, tables.times(), memory, options.streams,
+                                          {replica.start, replica.comm_start}, {peak, busy});
+  for (std::int64_t s = 0; s < devices; ++s) {
     replica.peak_mb.push_back(peak(s));
     auto& peaks = replica.memory_peak_mb.emplace_back();
     auto& after = replica.memory_mb.emplace_back();
     double used = tables.state_mem(s);
-    for (std::int64_t p = 0; p < 2 * count; ++p) {
-      const std::int64_t m = micro_batch_of(replica.order(s, p));
+    for (std::int64_t p = 0; p < operations; ++p) {
+      const auto [m, chunk, v] = places.operation(s, replica.order(s, p));
       const bool backward = is_backward(replica.order(s, p));
-      peaks.push_back(used + (backward ? 0 : tables.peak(m, s)));
-      used += backward ? -tables.stored(m, s) : tables.stored(m, s);
+      peaks.push_back(used + (backward ? 0 : tables.peak(m, v)));
+      used += backward ? -tables.stored(m, v) : tables.stored(m, v);
       after.push_back(used);
     }
     replica.busy_ms.push_back(busy(s));
@@ -79,11 +81,19 @@ ReplicaPlan lay_out(std::vector<MicroBatch> micro_batches, const StageTables& ta
   return replica;
 }
 
-void write_program(ReplicaPlan& replica, const ModelLayout& layout) {
-  replica.communication = plan_communication(replica.order, replica.start, replica.comm_start);
-  std::vector<MicroBatchShape> shapes;
-  for (const MicroBatch& batch : replica.micro_batches) shapes.push_back(batch.shape);
-  replica.program = lower_plan(replica.order, replica.communication, shapes, layout);
+void write_programs(IterationPlan& plan, const Model& model, const Pipeline& pipeline) {
+  plan.hidden = model.profile->hidden;
+  plan.n_enc_stages = pipeline.n_enc_stages;
+  plan.chunks = pipeline.chunks;
+  const ModelLayout layout = {static_cast<std::int32_t>(plan.hidden),
+                              static_cast<std::int32_t>(plan.n_enc_stages), plan.chunks};
+  for (ReplicaPlan& replica : plan.replicas) {
+    replica.communication =
+        plan_communication(replica.order, replica.start, replica.comm_start, replica.chunks);
+    std::vector<MicroBatchShape> shapes;
+    for (const MicroBatch& batch : replica.micro_batches) shapes.push_back(batch.shape);
+    replica.program = lower_plan(replica.order, replica.communication, shapes, layout);
+  }
 }
 
 PaddingStats padding_of(const IterationPlan& plan, std::span<const SampleLength> mini_batch) {
@@ -119,29 +129,48 @@ Pipeline pipeline_of(const Model& model, const Cluster& cluster) {
     refuse("decoder_layers", encdec ? "at least 1" : "0 for a decoder-only profile",
            model.decoder_layers);
   }
+  if (cluster.chunks < 1 || (cluster.chunks > 1 && cluster.chunks % 2 != 0)) {
+    refuse("chunks", "1 or an even number", cluster.chunks);
+  }
   const std::int64_t layers = model.encoder_layers + model.decoder_layers;
+  const bool one_stage = cluster.stages == 1 && cluster.chunks == 1;
+  const bool chunked = cluster.chunks > 1;
+  if (encdec && (one_stage || chunked) && model.encoder_layers != model.decoder_layers) {
+    refuse("decoder_layers",
+           fmt::format("as many as encoder layers where there {}",
+                       chunked ? "are chunks" : "is one stage"),
+           model.decoder_layers);
+  }
   Pipeline pipeline;
-  if (encdec && cluster.stages == 1) {
-    if (model.encoder_layers != model.decoder_layers) {
-      refuse("decoder_layers", "as many as encoder layers where there is one stage",
-             model.decoder_layers);
-    }
+  if (encdec && one_stage) {
+    pipeline.layers = model.encoder_layers;
     pipeline.shape = {model.encoder_layers, 2};
   } else {
-    if (cluster.stages > layers || layers % cluster.stages != 0) {
-      refuse("stages", fmt::format("a divisor of {} layers", layers), cluster.stages);
+    // Not stages * chunks, which may be too large a number.
+    const std::int64_t each = layers / cluster.stages / cluster.chunks;
+    if (each < 1 || each * cluster.stages * cluster.chunks != layers) {
+      refuse(chunked ? "chunks" : "stages",
+             fmt::format("a divisor of {} layers{}", layers,
+                         chunked ? fmt::format(" on {} stages", cluster.stages) : ""),
+             chunked ? cluster.chunks : cluster.stages);
     }
-    pipeline.shape = {layers / cluster.stages, 1};
-    pipeline.n_enc_stages = cluster.stages;
+    pipeline.chunks = cluster.chunks;
+    pipeline.layers = each;
+    // Half of an encoder-decoder model's chunks are encoder; else all layers of a device add up.
+    pipeline.shape = chunked && !encdec ? StageShape{each * cluster.chunks, 1}
+                                        : StageShape{each, cluster.chunks};
+    pipeline.n_enc_stages = cluster.stages * cluster.chunks;
     if (encdec) {
-      if (model.encoder_layers % pipeline.shape.layers != 0) {
+      if (model.encoder_layers % each != 0) {
         refuse("stages", "stages that are either encoder or decoder", cluster.stages);
       }
-      pipeline.n_enc_stages = model.encoder_layers / pipeline.shape.layers;
+      pipeline.n_enc_stages = model.encoder_layers / each;
     }
   }
   const double encoder = model.profile->encoder_layer_mb, decoder = model.profile->decoder_layer_mb;
-  const double layer = pipeline.shape.chunks == 1 ? std::max(encoder, decoder) : encoder + decoder;
+  const double layer = pipeline.shape.chunks == 1
+                           ? std::max(encoder, decoder)
+                           : (encoder + decoder) * static_cast<double>(pipeline.shape.chunks) / 2;
   pipeline.state_mb =
       (model.profile->embedding_mb + static_cast<double>(pipeline.shape.layers) * layer) *
       detail::states_per_weight(cluster);

@@ -27,8 +27,8 @@ std::optional<Candidate> best_schedule(const Context& ctx, const detail::StageTa
 ReplicaPlan lay_out(std::vector<MicroBatch> micro_batches, const detail::StageTables& tables,
                     SchedulePolicy policy, double memory_limit, const PlanOptions& options);
 
-/// Plans the transfers and writes the instructions.
-void write_program(ReplicaPlan& replica, const ModelLayout& layout);
+/// Plans the transfers and writes the instructions of all replicas.
+void write_programs(IterationPlan& plan, const Model& model, const Pipeline& pipeline);
 
 /// Real and padded tokens of a plan.
 PaddingStats padding_of(const IterationPlan& plan, std::span<const SampleLength> mini_batch);

@@ -18,18 +18,19 @@ void fill(Out<double, 2> table, double value) {
 
 void measure_use(In<std::int32_t, 2> order, const StageTimes& times, const StageMemory& memory,
                  const StageUse& use) {
+  const Interleaving places = memory.places();
   for (std::int64_t s = 0; s < order.extent(0); ++s) {
     double used = memory.state_mem(s), peak = used, busy = 0;
     for (std::int64_t p = 0; p < order.extent(1); ++p) {
-      const std::int64_t m = micro_batch_of(order(s, p));
+      const auto [m, chunk, v] = places.operation(s, order(s, p));
       if (is_backward(order(s, p))) {
-        used -= memory.stored(m, s);
-        busy += times.bw(m, s);
+        used -= memory.stored(m, v);
+        busy += times.bw(m, v);
       } else {
-        peak = std::max(peak, used + memory.peak(m, s));
-        used += memory.stored(m, s);
+        peak = std::max(peak, used + memory.peak(m, v));
+        used += memory.stored(m, v);
         peak = std::max(peak, used);
-        busy += times.fw(m, s);
+        busy += times.fw(m, v);
       }
     }
     use.peak_mem(s) = peak;
@@ -41,7 +42,7 @@ void clear_use(const StageUse& use) {
   for (std::int64_t s = 0; s < use.busy.extent(0); ++s) use.peak_mem(s) = use.busy(s) = 0;
 }
 
-struct StageClock {
+struct DeviceClock {
   double free = 0;
   std::array<double, 2> stream_free{};
   std::int64_t position = 0;
@@ -53,52 +54,60 @@ struct Simulation {
   const StageTimes& times;
   CommStreams streams;
   const Timeline& timeline;
-  std::int64_t stages, micro_batches;
-  std::vector<StageClock> clocks;
-  std::vector<double> arrival;  // [2, M, S]
+  Interleaving places;
+  std::int64_t stages;
+  std::vector<DeviceClock> clocks;
+  std::vector<double> arrival;  // [2, M, V]
 
-  Simulation(In<std::int32_t, 2> order_, const StageTimes& times_, CommStreams streams_,
-             const Timeline& timeline_)
+  Simulation(In<std::int32_t, 2> order_, const StageTimes& times_, const Interleaving& places_,
+             CommStreams streams_, const Timeline& timeline_)
       : order(order_),
         times(times_),
         streams(streams_),
         timeline(timeline_),
-        stages(order_.extent(0)),
-        micro_batches(order_.extent(1) / 2),
-        clocks(static_cast<std::size_t>(stages)),
-        arrival(static_cast<std::size_t>(2 * stages * micro_batches), kNever) {
-    for (std::int64_t m = 0; m < micro_batches; ++m) arrives(0, m, 0) = 0;
+        places(places_),
+        stages(places_.stages()),
+        clocks(static_cast<std::size_t>(places_.devices)),
+        arrival(static_cast<std::size_t>(2 * stages * places_.micro_batches), kNever) {
+    for (std::int64_t m = 0; m < places.micro_batches; ++m) arrives(0, m, 0) = 0;
   }
 
-  double& arrives(std::int64_t direction, std::int64_t m, std::int64_t s) {
-    return arrival[static_cast<std::size_t>((direction * micro_batches + m) * stages + s)];
+  double& arrives(std::int64_t direction, std::int64_t m, std::int64_t v) {
+    return arrival[static_cast<std::size_t>((direction * places.micro_batches + m) * stages + v)];
   }
 
-  /// Runs a stage as far as its inputs have arrived; the number of operations done.
+  /// Runs a device as far as its inputs have arrived; the number of operations done.
   std::int64_t advance(std::int64_t s) {
-    StageClock& clock = clocks[static_cast<std::size_t>(s)];
+    DeviceClock& clock = clocks[static_cast<std::size_t>(s)];
     const std::int64_t begin = clock.position;
     for (; clock.position < order.extent(1); ++clock.position) {
       const std::int32_t code = order(s, clock.position);
-      const std::int64_t m = micro_batch_of(code);
+      const auto [m, chunk, v] = places.operation(s, code);
       const bool backward = is_backward(code);
-      const double arrived = arrives(backward ? 1 : 0, m, s);
+      const double arrived = arrives(backward ? 1 : 0, m, v);
       if (arrived == kNever) break;
       const double start = std::max(clock.free, arrived);
-      const double end = start + (backward ? times.bw(m, s) : times.fw(m, s));
+      const double end = start + (backward ? times.bw(m, v) : times.fw(m, v));
       timeline.start(s, clock.position) = start;
       clock.free = end;
-      if (!backward && s == stages - 1) {
-        arrives(1, m, s) = end;
-      } else if (!backward || s > 0) {
-        double& stream = clock.stream_free[backward && streams == CommStreams::link ? 1 : 0];
-        const double send = std::max(stream, end);
-        timeline.comm_start(s, clock.position) = send;
-        stream = send + (backward ? times.comm_bw(m, s - 1) : times.comm_fw(m, s));
-        arrives(backward ? 1 : 0, m, backward ? s - 1 : s + 1) = stream;
+      if (!backward && v == stages - 1) {
+        arrives(1, m, v) = end;
+      } else if (!backward || v > 0) {
+        const std::int64_t next = backward ? v - 1 : v + 1;
+        arrives(backward ? 1 : 0, m, next) = places.alone() ? end : send(s, m, next, backward, end);
       }
     }
     return clock.position - begin;
+  }
+
+  /// Sends what the operation at hand made to stage `next`; when it arrives.
+  double send(std::int64_t s, std::int64_t m, std::int64_t next, bool backward, double made) {
+    DeviceClock& clock = clocks[static_cast<std::size_t>(s)];
+    double& stream = clock.stream_free[backward && streams == CommStreams::link ? 1 : 0];
+    const double begin = std::max(stream, made);
+    timeline.comm_start(s, clock.position) = begin;
+    stream = begin + (backward ? times.comm_bw(m, next) : times.comm_fw(m, next - 1));
+    return stream;
   }
 };
 
@@ -109,10 +118,10 @@ double simulate_schedule(In<std::int32_t, 2> order, const StageTimes& times,
                          const StageUse& use) {
   fill(timeline.start, -1);
   fill(timeline.comm_start, -1);
-  Simulation simulation(order, times, streams, timeline);
+  Simulation simulation(order, times, memory.places(), streams, timeline);
   for (std::int64_t left = order.size(); left > 0;) {
     std::int64_t done = 0;
-    for (std::int64_t s = 0; s < simulation.stages; ++s) done += simulation.advance(s);
+    for (std::int64_t s = 0; s < order.extent(0); ++s) done += simulation.advance(s);
     if (done == 0) {
       clear_use(use);
       return -1;
@@ -121,7 +130,7 @@ double simulate_schedule(In<std::int32_t, 2> order, const StageTimes& times,
   }
   measure_use(order, times, memory, use);
   double makespan = 0;
-  for (const StageClock& clock : simulation.clocks) makespan = std::max(makespan, clock.free);
+  for (const DeviceClock& clock : simulation.clocks) makespan = std::max(makespan, clock.free);
   return makespan;
 }
 
@@ -132,42 +141,47 @@ double simulate_schedule(In<std::int32_t, 2> order, const StageTimes& times,
                          const StageUse& use) {
   fill(timeline.start, -1);
   fill(timeline.comm_start, -1);
-  const std::int64_t stages = order.extent(0), operations = order.extent(1);
+  const Interleaving places = memory.places();
+  const std::int64_t devices = order.extent(0), operations = order.extent(1);
+  const auto at = [&](std::int64_t s, std::int64_t p) { return places.operation(s, order(s, p)); };
   const auto position = [&](std::int64_t s, std::int64_t code) {
     std::int64_t p = 0;
     while (order(s, p) != code) ++p;
     return p;
   };
   const auto duration = [&](std::int64_t s, std::int64_t p) {
-    const std::int64_t m = micro_batch_of(order(s, p));
-    return is_backward(order(s, p)) ? times.bw(m, s) : times.fw(m, s);
+    const auto [m, chunk, v] = at(s, p);
+    return is_backward(order(s, p)) ? times.bw(m, v) : times.fw(m, v);
   };
   const auto end = [&](std::int64_t s, std::int64_t p) {
     return timeline.start(s, p) + duration(s, p);
   };
   const auto sends = [&](std::int64_t s, std::int64_t p) {
-    return is_backward(order(s, p)) ? s > 0 : s + 1 < stages;
+    const std::int64_t v = at(s, p).stage;
+    return !places.alone() && (is_backward(order(s, p)) ? v > 0 : v + 1 < places.stages());
   };
   const auto sent = [&](std::int64_t s, std::int64_t p) {
-    const std::int64_t m = micro_batch_of(order(s, p));
+    const auto [m, chunk, v] = at(s, p);
     return timeline.comm_start(s, p) +
-           (is_backward(order(s, p)) ? times.comm_bw(m, s - 1) : times.comm_fw(m, s));
+           (is_backward(order(s, p)) ? times.comm_bw(m, v - 1) : times.comm_fw(m, v));
   };
   // When the input of an operation arrives; -1 while nobody knows.
   const auto arrival = [&](std::int64_t s, std::int64_t p) -> double {
-    const std::int32_t code = order(s, p);
-    if (!is_backward(code) && s == 0) return 0;
-    if (is_backward(code) && s == stages - 1) {
-      const std::int64_t forward = position(s, code - 1);
+    const bool backward = is_backward(order(s, p));
+    const auto [m, chunk, v] = at(s, p);
+    if (!backward && v == 0) return 0;
+    if (backward && v == places.stages() - 1) {
+      const std::int64_t forward = position(s, places.code(v, m, false));
       return timeline.start(s, forward) < 0 ? -1 : end(s, forward);
     }
-    const std::int64_t sender = is_backward(code) ? s + 1 : s - 1;
-    const std::int64_t producer = position(sender, code);
+    const std::int64_t from = backward ? v + 1 : v - 1, sender = places.device_of(from);
+    const std::int64_t producer = position(sender, places.code(from, m, backward));
+    if (places.alone()) return timeline.start(s, producer) < 0 ? -1 : end(s, producer);
     return timeline.comm_start(sender, producer) < 0 ? -1 : sent(sender, producer);
   };
   for (bool changed = true; changed;) {
     changed = false;
-    for (std::int64_t s = 0; s < stages; ++s) {
+    for (std::int64_t s = 0; s < devices; ++s) {
       for (std::int64_t p = 0; p < operations; ++p) {
         if (timeline.start(s, p) >= 0) continue;
         if (p > 0 && timeline.start(s, p - 1) < 0) continue;
@@ -187,7 +201,7 @@ double simulate_schedule(In<std::int32_t, 2> order, const StageTimes& times,
     }
   }
   double makespan = 0;
-  for (std::int64_t s = 0; s < stages && operations > 0; ++s) {
+  for (std::int64_t s = 0; s < devices && operations > 0; ++s) {
     if (timeline.start(s, operations - 1) < 0) {
       clear_use(use);
       return -1;

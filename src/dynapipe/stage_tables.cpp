@@ -42,10 +42,12 @@ ShapeParts parts_of(const MicroBatchShape& shape, const LayerTables& tables) {
   return parts;
 }
 
-/// The link between stages s and s + 1.
-Link link_between(const Cluster& cluster, std::int64_t tp, std::int64_t s) {
-  const auto node = [&](std::int64_t stage) { return stage * tp / cluster.devices_per_node; };
-  return node(s) == node(s + 1) ? cluster.within_node : cluster.between_nodes;
+/// The link between stages v and v + 1.
+Link link_between(const Cluster& cluster, std::int64_t tp, std::int64_t v) {
+  const auto node = [&](std::int64_t stage) {
+    return stage % cluster.stages * tp / cluster.devices_per_node;
+  };
+  return node(v) == node(v + 1) ? cluster.within_node : cluster.between_nodes;
 }
 
 }  // namespace
@@ -53,17 +55,14 @@ Link link_between(const Cluster& cluster, std::int64_t tp, std::int64_t s) {
 StageTables stage_tables(std::span<const MicroBatch> micro_batches, const Model& model,
                          const Cluster& cluster, const Pipeline& pipeline, Recompute recompute) {
   const auto count = static_cast<std::int64_t>(micro_batches.size());
-  const std::int64_t stages = cluster.stages;
+  const std::int64_t stages = cluster.stages * pipeline.chunks;
   const LayerTables layer = model.profile->tables(recompute);
-  const auto layers = static_cast<double>(pipeline.shape.layers);
-  StageTables tables{Array<double, 2>({count, stages}),
-                     Array<double, 2>({count, stages}),
-                     Array<double, 2>({count, stages - 1}),
-                     Array<double, 2>({count, stages - 1}),
-                     Array<double, 2>({count, stages}),
-                     Array<double, 2>({count, stages}),
-                     Array<double, 1>({stages})};
-  for (std::int64_t s = 0; s < stages; ++s) tables.state_mem(s) = pipeline.state_mb;
+  const auto layers = static_cast<double>(pipeline.layers);
+  StageTables tables{Array<double, 2>({count, stages}),     Array<double, 2>({count, stages}),
+                     Array<double, 2>({count, stages - 1}), Array<double, 2>({count, stages - 1}),
+                     Array<double, 2>({count, stages}),     Array<double, 2>({count, stages}),
+                     Array<double, 1>({cluster.stages})};
+  for (std::int64_t s = 0; s < cluster.stages; ++s) tables.state_mem(s) = pipeline.state_mb;
   for (std::int64_t m = 0; m < count; ++m) {
     const MicroBatchShape& shape = micro_batches[static_cast<std::size_t>(m)].shape;
     const ShapeParts parts = parts_of(shape, layer);
@@ -74,7 +73,7 @@ StageTables stage_tables(std::span<const MicroBatch> micro_batches, const Model&
           m, shape.samples, shape.input, shape.target, model.profile->model, model.profile->tp,
           name_of(recompute)));
     }
-    const bool both_on_one = pipeline.shape.chunks > 1;
+    const bool both_on_one = pipeline.shape.chunks > pipeline.chunks;
     for (std::int64_t s = 0; s < stages; ++s) {
       LayerParts part = s < pipeline.n_enc_stages ? parts.encoder : parts.decoder;
       if (both_on_one) {

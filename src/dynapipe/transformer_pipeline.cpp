@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "researchkit/core/error.hpp"
 #include "researchkit/core/random.hpp"
@@ -149,28 +150,52 @@ bool TransformerPipelineStage::takes_decoder_inputs() const {
 }
 
 void TransformerPipelineStage::check(const MicroBatch& batch) const {
-  const bool encdec = model_.decoder_layers > 0;
-  for (const std::int32_t sample : batch.samples) {
-    const bool fits =
-        sample >= 0 && sample < data_->input_lengths.extent(0) &&
-        data_->input_lengths(sample) <= batch.shape.input &&
-        data_->label_lengths(sample) <= (encdec ? batch.shape.target : batch.shape.input);
-    if (fits) continue;
+  const auto refuse = [](std::int32_t sample) {
     throw Error("dynapipe.run_pipeline", "plans",
                 "samples of the data that fit into their micro-batch",
                 fmt::format("sample {}", sample));
+  };
+  for (const std::int32_t sample : batch.samples) {
+    if (sample < 0 || sample >= data_->input_lengths.extent(0)) refuse(sample);
+  }
+  const bool encdec = model_.decoder_layers > 0;
+  const auto inputs = places(batch, false), labels = places(batch, encdec);
+  for (std::size_t b = 0; b < inputs.size(); ++b) {
+    const std::int32_t sample = batch.samples[b];
+    const std::int64_t counted = data_->label_lengths(sample);
+    if (inputs[b].begin + inputs[b].length > batch.shape.input ||
+        labels[b].begin + counted > (encdec ? batch.shape.target : batch.shape.input) ||
+        (batch.packed() && counted > labels[b].length)) {
+      refuse(sample);
+    }
   }
 }
 
-std::vector<std::int32_t> TransformerPipelineStage::lengths_of(const MicroBatch& batch,
-                                                               bool decoder) const {
-  // Rows without a sample, as a packing baseline has them, are empty sequences.
-  std::vector<std::int32_t> lengths(static_cast<std::size_t>(batch.shape.samples), 0);
-  for (std::size_t b = 0; b < batch.samples.size(); ++b) {
-    const std::int32_t sample = batch.samples[b];
-    lengths[b] = decoder ? data_->label_lengths(sample) : data_->input_lengths(sample);
+std::vector<SamplePlace> TransformerPipelineStage::places(const MicroBatch& batch,
+                                                          bool decoder) const {
+  return places_of(batch, decoder ? data_->label_lengths : data_->input_lengths);
+}
+
+nn::Sequences TransformerPipelineStage::sequences(const MicroBatch& batch, bool decoder,
+                                                  const Variable& rows) const {
+  const std::int64_t count = batch.shape.samples;
+  const std::int64_t length = decoder ? batch.shape.target : batch.shape.input;
+  // Sequences without a sample, as a packing baseline has them, are empty.
+  Tensor lengths(DType::i32, {count}), segments(DType::i32, {count, length});
+  const auto ends = lengths.values<std::int32_t>();
+  const auto numbers = segments.view<std::int32_t, 2>();
+  std::vector<std::int32_t> samples_in(static_cast<std::size_t>(count), 0);
+  for (const SamplePlace& place : places(batch, decoder)) {
+    const auto row = static_cast<std::size_t>(place.sequence);
+    ends[row] = static_cast<std::int32_t>(place.begin + place.length);
+    // What is behind the last sample continues its segment, and is behind the length.
+    for (std::int64_t t = place.begin; t < length; ++t)
+      numbers(place.sequence, t) = samples_in[row];
+    ++samples_in[row];
   }
-  return lengths;
+  nn::Sequences found{rows, count, length, constant(lengths)};
+  if (batch.packed()) found.segments = constant(segments);
+  return found;
 }
 
 Tensor TransformerPipelineStage::tokens_of(const MicroBatch& batch, bool decoder) const {
@@ -178,11 +203,11 @@ Tensor TransformerPipelineStage::tokens_of(const MicroBatch& batch, bool decoder
   Tensor tokens(DType::i32, {batch.shape.samples * length});
   const auto values = tokens.values<std::int32_t>();
   std::fill(values.begin(), values.end(), -1);
-  const auto lengths = lengths_of(batch, decoder);
-  for (std::size_t b = 0; b < batch.samples.size(); ++b) {
-    for (std::int64_t t = 0; t < lengths[b]; ++t) {
+  const auto found = places(batch, decoder);
+  for (std::size_t b = 0; b < found.size(); ++b) {
+    for (std::int64_t t = 0; t < found[b].length; ++t) {
       const std::int32_t sample = batch.samples[b];
-      values[b * static_cast<std::size_t>(length) + static_cast<std::size_t>(t)] =
+      values[static_cast<std::size_t>(found[b].sequence * length + found[b].begin + t)] =
           decoder ? data_->decoder_inputs(sample, t) : data_->inputs(sample, t);
     }
   }
@@ -197,27 +222,25 @@ Tensor TransformerPipelineStage::load(const MicroBatch& batch, bool decoder) {
                     .at("y")
                     .value();
   const std::int64_t length = decoder ? batch.shape.target : batch.shape.input;
-  nn::add_positions(rows, length, lengths_of(batch, decoder));
+  std::vector<std::int32_t> positions(static_cast<std::size_t>(batch.shape.samples * length), -1);
+  for (const SamplePlace& place : places(batch, decoder)) {
+    const auto first = positions.begin() + place.sequence * length + place.begin;
+    std::iota(first, first + place.length, 0);
+  }
+  nn::add_positions(rows, positions);
   return rows.reshape({batch.shape.samples, length, hidden()});
 }
 
 TransformerPipelineStage::Run TransformerPipelineStage::compute(const MicroBatch& batch,
                                                                 const Activations& x, bool record) {
   Run run(record ? Tape(ctx_) : Tape::without_gradients(ctx_));
-  const auto sequences = [&](std::size_t i, bool decoder) {
-    const auto lengths = lengths_of(batch, decoder);
-    return nn::Sequences{run.x[i], batch.shape.samples,
-                         decoder ? batch.shape.target : batch.shape.input,
-                         constant(Tensor::from<std::int32_t>(std::span<const std::int32_t>(lengths),
-                                                             {batch.shape.samples}))};
-  };
   for (const Tensor& tensor : x) run.x.push_back(parameter(as_rows(tensor)));
   const bool decodes = has(nn::TransformerLayer::decoder);
   if (decodes && x.size() == 1) {  // encoder and decoder on one stage: it loads for both
     run.x.push_back(parameter(as_rows(load(batch, true))));
   }
-  nn::Sequences memory = sequences(0, false), decoder;
-  if (decodes) decoder = sequences(1, true);
+  nn::Sequences memory = sequences(batch, false, run.x[0]), decoder;
+  if (decodes) decoder = sequences(batch, true, run.x[1]);
   for (const Layer& layer : layers_) {
     if (layer.kind == nn::TransformerLayer::decoder) {
       decoder.rows = nn::transformer_layer(run.tape, model_.layer, layer.kind, variables_,
@@ -248,9 +271,10 @@ Variable TransformerPipelineStage::loss_of(Run& run, const MicroBatch& batch,
   const auto label = labels.values<std::int32_t>();
   const auto counts = mask.values<std::uint8_t>();
   const std::int64_t length = rows.value().extent(0) / std::max(batch.shape.samples, 1);
-  for (std::size_t b = 0; b < batch.samples.size(); ++b) {
+  const auto found = places(batch, model_.decoder_layers > 0);
+  for (std::size_t b = 0; b < found.size(); ++b) {
     for (std::int64_t t = 0; t < data_->label_lengths(batch.samples[b]); ++t) {
-      const auto at = b * static_cast<std::size_t>(length) + static_cast<std::size_t>(t);
+      const auto at = static_cast<std::size_t>(found[b].sequence * length + found[b].begin + t);
       label[at] = data_->labels(batch.samples[b], t);
       counts[at] = 1;
     }

@@ -65,11 +65,13 @@ Variable attended(Tape& tape, const TransformerShape& shape, const WeightVariabl
   const Variable query = heads("query.", own, x.length);
   const Variable key = heads("key.", seen, from.length);
   const Variable value = heads("value.", seen, from.length);
-  const Variable mean =
-      tape.apply("nn.attention",
-                 {{"query", query}, {"key", key}, {"value", value}, {"lengths", from.lengths}},
-                 {{"causal", causal}})
-          .at("y");
+  Tape::Inputs inputs = {
+      {"query", query}, {"key", key}, {"value", value}, {"lengths", from.lengths}};
+  if (x.segments && from.segments) {
+    inputs.emplace_back("query_segments", *x.segments);
+    inputs.emplace_back("key_segments", *from.segments);
+  }
+  const Variable mean = tape.apply("nn.attention", inputs, {{"causal", causal}}).at("y");
   const Variable rows = reshaped(tape, mean, {x.batch * x.length, shape.width});
   return added(tape, x.rows, dense(tape, weights, prefix + "output.", rows));
 }
@@ -163,19 +165,18 @@ Variable transformer_layer(Tape& tape, const TransformerShape& shape, Transforme
   return added(tape, at.rows, dense(tape, weights, prefix + "out.", active));
 }
 
-void add_positions(Tensor& rows, std::int64_t length, std::span<const std::int32_t> lengths) {
+void add_positions(Tensor& rows, std::span<const std::int32_t> positions) {
   visit_dtype(rows.dtype(), [&]<class T>(T) {
     if constexpr (std::is_floating_point_v<T>) {
       const auto table = rows.view<T, 2>();
       const auto width = static_cast<double>(table.extent(1));
-      for (std::size_t b = 0; b < lengths.size(); ++b) {
-        for (std::int64_t t = 0; t < lengths[b]; ++t) {
-          for (std::int64_t c = 0; c < table.extent(1); ++c) {
-            const double angle =
-                static_cast<double>(t) / std::pow(10000.0, static_cast<double>(c - c % 2) / width);
-            table(static_cast<std::int64_t>(b) * length + t, c) +=
-                static_cast<T>(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
-          }
+      for (std::size_t r = 0; r < positions.size(); ++r) {
+        if (positions[r] < 0) continue;
+        for (std::int64_t c = 0; c < table.extent(1); ++c) {
+          const double angle = static_cast<double>(positions[r]) /
+                               std::pow(10000.0, static_cast<double>(c - c % 2) / width);
+          table(static_cast<std::int64_t>(r), c) +=
+              static_cast<T>(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
         }
       }
     }

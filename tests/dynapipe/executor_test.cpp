@@ -113,6 +113,23 @@ TEST_CASE("gradients do not depend on how the mini-batch is cut") {
   }
 }
 
+TEST_CASE("packed samples give the gradients of samples in sequences of their own") {
+  const Training<double> whole(2, 1, true);
+  Training<double> packed = whole;
+  MicroBatch& batch = packed.plans[0].micro_batches[0];
+  // Twice the length holds two samples; shapes stand in the instructions as well.
+  for (std::int32_t b = 0; b < 24; ++b) batch.sequence_of.push_back(b / 2);
+  batch.shape = {12, 2 * kLongest, 0};
+  for (auto& program : packed.plans[0].program.stages) {
+    for (Instruction& step : program) {
+      if (step.hidden > 0) step.mbs = 12, step.length[0] = 2 * kLongest;
+    }
+  }
+  CHECK(largest_difference(packed.on_ranks(), whole.alone()) < 1e-11);
+  batch.sequence_of[0] = 12;
+  CHECK_THROWS_AS(packed.on_ranks(), Error);
+}
+
 TEST_CASE("a rank that dies ends the run with an error that names it") {
   const Training<double> training(4, 1);
   const auto begin = std::chrono::steady_clock::now();

@@ -31,14 +31,23 @@ inline TensorMap joined(const std::vector<TensorMap>& parts) {
 /// The gradients that the first replica's ranks bring home; all replicas have the same.
 inline std::vector<TensorMap> run_on_ranks(const std::vector<StoredPlan>& plans,
                                            const MakeStage& make, const RunOptions& options = {}) {
-  const auto stages = static_cast<int>(plans[0].program.stages.size());
-  std::vector<TensorMap> gradients(static_cast<std::size_t>(stages) * plans.size());
-  run_ranks(static_cast<int>(gradients.size()), [&](Communicator& ranks) {
-    const auto stage = make(ranks.rank() % stages, stages);
-    auto run = run_pipeline(Context({.threads = 1}), ranks, plans, *stage, options);
-    gradients[static_cast<std::size_t>(ranks.rank())] = std::move(run.gradient);
+  const auto devices = static_cast<int>(plans[0].program.stages.size());
+  const std::int64_t stages = devices * plans[0].chunks;
+  std::vector<TensorMap> gradients(static_cast<std::size_t>(stages));
+  run_ranks(devices * static_cast<int>(plans.size()), [&](Communicator& ranks) {
+    Stages own;
+    std::vector<PipelineStage*> pointers;
+    for (std::int64_t v = ranks.rank() % devices; v < stages; v += devices) {
+      own.push_back(make(v, stages));
+      pointers.push_back(own.back().get());
+    }
+    auto run = run_pipeline(Context({.threads = 1}), ranks, plans, pointers, options);
+    if (ranks.rank() >= devices) return;
+    for (std::size_t c = 0; c < run.gradients.size(); ++c) {
+      gradients[c * static_cast<std::size_t>(devices) + static_cast<std::size_t>(ranks.rank())] =
+          std::move(run.gradients[c]);
+    }
   });
-  gradients.resize(static_cast<std::size_t>(stages));
   return gradients;
 }
 
@@ -46,7 +55,7 @@ inline std::vector<TensorMap> run_alone(const std::vector<StoredPlan>& plans,
                                         const MakeStage& make) {
   Stages stages;
   std::vector<PipelineStage*> pointers;
-  const auto count = static_cast<std::int64_t>(plans[0].program.stages.size());
+  const auto count = static_cast<std::int64_t>(plans[0].program.stages.size()) * plans[0].chunks;
   for (std::int64_t s = 0; s < count; ++s) {
     stages.push_back(make(s, count));
     pointers.push_back(stages.back().get());

@@ -22,8 +22,10 @@ std::int64_t draw(Random& random, std::int64_t low, std::int64_t high) {
 /// it is at the head of both channels.
 class BlockingRanks {
  public:
-  BlockingRanks(In<std::int32_t, 2> order, const CommunicationPlan& plan, bool computes)
+  BlockingRanks(In<std::int32_t, 2> order, const CommunicationPlan& plan, bool computes,
+                std::int64_t chunks)
       : order_(order),
+        places_(interleaving_of(order, chunks)),
         plan_(plan),
         computes_(computes),
         computed_(plan.size(), 0),
@@ -65,9 +67,15 @@ class BlockingRanks {
   bool compute(std::size_t s) {
     if (!computes_ || computed_[s] == order_.extent(1)) return false;
     const std::int32_t code = order_(s, computed_[s]);
-    const bool has_source = is_backward(code) ? s + 1 < plan_.size() : s > 0;
+    const bool backward = is_backward(code);
+    const auto [m, chunk, v] = places_.operation(static_cast<std::int64_t>(s), code);
+    const bool has_source = backward ? v + 1 < places_.stages() : v > 0;
     if (has_source && !arrived_[s][static_cast<std::size_t>(code)]) return false;
     ++computed_[s];
+    const std::int64_t next = backward ? v - 1 : v + 1;
+    if (places_.alone() && next >= 0 && next < places_.stages()) {
+      arrived_[s][static_cast<std::size_t>(places_.code(next, m, backward))] = true;
+    }
     return true;
   }
 
@@ -84,12 +92,16 @@ class BlockingRanks {
     const bool opposite = is_send(mine.kind) != is_send(theirs.kind);
     const bool same_tensor =
         (static_cast<int>(mine.kind) < 2) == (static_cast<int>(theirs.kind) < 2);
-    if (!opposite || !same_tensor || mine.micro_batch != theirs.micro_batch) {
+    if (!opposite || !same_tensor || mine.micro_batch != theirs.micro_batch ||
+        mine.chunk != theirs.chunk) {
       mismatch_ = true;
       return false;
     }
     const std::size_t receiver = is_send(mine.kind) ? peer : s;
-    const std::int32_t code = 2 * mine.micro_batch + (static_cast<int>(mine.kind) < 2 ? 0 : 1);
+    const std::int64_t stage = stage_of(is_send(mine.kind) ? theirs : mine,
+                                        static_cast<std::int64_t>(receiver), places_.devices);
+    const std::int32_t code =
+        places_.code(stage, mine.micro_batch, static_cast<int>(mine.kind) >= 2);
     arrived_[receiver][static_cast<std::size_t>(code)] = true;
     ++sent_[s];
     ++sent_[peer];
@@ -97,6 +109,7 @@ class BlockingRanks {
   }
 
   In<std::int32_t, 2> order_;
+  Interleaving places_;
   const CommunicationPlan& plan_;
   bool computes_, mismatch_ = false;
   std::vector<std::int64_t> computed_;
@@ -111,12 +124,18 @@ struct RandomCall {
   Model model;
 };
 
-RandomCall random_call(Random& random, const ModelProfile& gpt, const ModelProfile& t5) {
+RandomCall random_call(Random& random, const ModelProfile& gpt, const ModelProfile& t5,
+                       bool chunked) {
   RandomCall call;
   const bool encdec = draw(random, 0, 1) == 1;
   call.model = encdec ? Model{&t5, 6, 6} : Model{&gpt, 12, 0};
   const std::array<std::int64_t, 4> stages = {1, 2, 4, 6};
   call.cluster.stages = stages[static_cast<std::size_t>(draw(random, 0, 3))];
+  if (chunked) {
+    call.model.encoder_layers *= 4;
+    call.model.decoder_layers *= 4;
+    call.cluster.chunks = 2 * draw(random, 1, 2);
+  }
   call.cluster.replicas = draw(random, 1, 3);
   call.cluster.devices_per_node = draw(random, 1, 4);
   call.samples.resize(static_cast<std::size_t>(draw(random, 1, 40)));
@@ -128,6 +147,7 @@ RandomCall random_call(Random& random, const ModelProfile& gpt, const ModelProfi
   call.options.schedule = static_cast<PlannedSchedule>(draw(random, 0, 2));
   call.options.reorder = draw(random, 0, 2) == 0;
   call.options.streams = static_cast<CommStreams>(draw(random, 0, 1));
+  call.options.pack_windows = chunked && draw(random, 0, 1) == 0;
   // From hardly enough to plenty.
   Pipeline pipeline = pipeline_of(call.model, call.cluster);
   call.cluster.device_memory_mb =
@@ -146,17 +166,16 @@ void disturb(Random& random, CommunicationPlan& plan) {
   }
 }
 
-}  // namespace
-
-TEST_CASE("10,000 random plans run on blocking channels as the detector says, within memory") {
-  Random random(1);
+/// Plans 10,000 random mini-batches and runs them.
+void run_plans(std::uint64_t seed, bool chunked) {
+  Random random(seed);
   const Context ctx({.threads = 1});
   const LayerShape layer{512, 8, 64, 2048, 1, false};
   const ModelProfile gpt = analytic_profile(layer, ModelKind::decoder);
   const ModelProfile t5 = analytic_profile(layer, ModelKind::encdec);
   int plans = 0, refused = 0, naive_deadlocks = 0, disturbed_faults = 0;
   while (plans < 10000) {
-    const RandomCall call = random_call(random, gpt, t5);
+    const RandomCall call = random_call(random, gpt, t5, chunked);
     IterationPlan result;
     try {
       result = plan(ctx, call.samples, call.model, call.cluster, call.options);
@@ -166,26 +185,27 @@ TEST_CASE("10,000 random plans run on blocking channels as the detector says, wi
       continue;
     }
     ++plans;
-    const auto fault = find_plan_fault(result, static_cast<std::int64_t>(call.samples.size()),
-                                       call.cluster.device_memory_mb);
+    const auto fault = find_plan_fault(result, call.samples, call.cluster.device_memory_mb);
     INFO(fault.value_or(""));
     REQUIRE_FALSE(fault);
     for (const ReplicaPlan& replica : result.replicas) {
       for (const double mb : replica.peak_mb) REQUIRE(mb <= call.cluster.device_memory_mb);
       const CommunicationPlan& planned = replica.communication;
-      REQUIRE(BlockingRanks(replica.order, planned, true).run(random) == ChannelStatus::ok);
+      REQUIRE(BlockingRanks(replica.order, planned, true, replica.chunks).run(random) ==
+              ChannelStatus::ok);
       REQUIRE(check_deadlock(planned, Channel::single).status == ChannelStatus::ok);
       REQUIRE(check_deadlock(planned, Channel::pair).status == ChannelStatus::ok);
 
-      const CommunicationPlan naive = naive_communication(replica.order);
+      const CommunicationPlan naive = naive_communication(replica.order, replica.chunks);
       const ChannelStatus found = check_deadlock(naive, Channel::single).status;
-      REQUIRE(BlockingRanks(replica.order, naive, false).run(random) == found);
+      REQUIRE(BlockingRanks(replica.order, naive, false, replica.chunks).run(random) == found);
       naive_deadlocks += found != ChannelStatus::ok ? 1 : 0;
 
       CommunicationPlan disturbed = planned;
       disturb(random, disturbed);
       const ChannelStatus status = check_deadlock(disturbed, Channel::single).status;
-      const ChannelStatus ran = BlockingRanks(replica.order, disturbed, false).run(random);
+      const ChannelStatus ran =
+          BlockingRanks(replica.order, disturbed, false, replica.chunks).run(random);
       // Several faults may be there: which one stops the ranks first is a matter of their order.
       REQUIRE((ran == ChannelStatus::ok) == (status == ChannelStatus::ok));
       disturbed_faults += status != ChannelStatus::ok ? 1 : 0;
@@ -194,4 +214,14 @@ TEST_CASE("10,000 random plans run on blocking channels as the detector says, wi
   CHECK(refused > 100);
   CHECK(naive_deadlocks > 1000);
   CHECK(disturbed_faults > 1000);
+}
+
+}  // namespace
+
+TEST_CASE("10,000 random plans run on blocking channels as the detector says, within memory") {
+  run_plans(1, false);
+}
+
+TEST_CASE("10,000 random plans with several chunks on a device do so as well") {
+  run_plans(2, true);
 }

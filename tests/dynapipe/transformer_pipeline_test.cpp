@@ -4,6 +4,7 @@
 #include "dynapipe/pipeline_fixtures.hpp"
 #include "researchkit/autograd/gradcheck.hpp"
 #include "researchkit/dynapipe/transformer_pipeline.hpp"
+#include "researchkit/dynapipe/window_packing.hpp"
 
 using namespace researchkit;
 using namespace researchkit::dynapipe;
@@ -17,7 +18,16 @@ namespace {
 constexpr std::int64_t kWidth = 8, kHeads = 2, kInner = 12, kVocabulary = 19;
 constexpr std::int64_t kSamples = 14;
 
-enum class Cut : std::uint8_t { planned, path, one_by_one, whole, packed_rows };
+enum class Cut : std::uint8_t { planned, path, one_by_one, whole, spare_rows, packed, by_hand };
+
+/// Most of these samples are as long as they may be: makes every other one short.
+std::vector<SampleLength> some_short(std::vector<SampleLength> samples) {
+  for (std::size_t i = 1; i < samples.size(); i += 2) {
+    samples[i].input = 1 + samples[i].input / 4;
+    samples[i].target -= 3 * samples[i].target / 4;
+  }
+  return samples;
+}
 
 struct Training {
   TransformerModel model;
@@ -32,7 +42,7 @@ struct Training {
               kind == ModelKind::decoder ? 0 : 2,
               kVocabulary},
         dtype(type),
-        samples(flan_lengths(5, kSamples, kind, 40)),
+        samples(some_short(flan_lengths(5, kSamples, kind, 40))),
         data(synthetic_language(samples, kVocabulary, 3)),
         profile(analytic_profile({kWidth, kHeads, kWidth / kHeads, kInner, 1, false}, kind)) {
     // Behind the end of a sequence anything may stand: it is never read.
@@ -47,8 +57,10 @@ struct Training {
   }
 
   std::vector<StoredPlan> plans(std::int64_t stages, std::int64_t replicas, Cut cut,
-                                Recompute recompute = Recompute::none) const {
+                                Recompute recompute = Recompute::none,
+                                std::int64_t chunks = 1) const {
     Cluster cluster;
+    cluster.chunks = chunks;
     cluster.stages = stages;
     cluster.replicas = replicas;
     cluster.device_memory_mb = 1000;
@@ -72,13 +84,46 @@ struct Training {
   std::vector<MicroBatch> by_hand(Cut cut) const {
     const bool encdec = model.decoder_layers > 0;
     std::vector<MicroBatch> batches;
+    if (cut == Cut::by_hand) {
+      // Everything in two sequences, and one that stays empty.
+      constexpr std::int32_t kHalf = kSamples / 2;
+      batches.push_back({{}, {3, 40 * kHalf, encdec ? 48 * kHalf : 0}});
+      for (std::int32_t i = 0; i < kSamples; ++i) {
+        batches[0].samples.push_back(kSamples - 1 - i);
+        batches[0].sequence_of.push_back(2 * (i % 2));
+      }
+      return batches;
+    }
+    if (cut == Cut::packed) return packed_windows();
     for (std::int32_t i = 0; i < kSamples; ++i) {
       if (cut != Cut::whole || batches.empty()) {
         // Rows without a sample occur in the last micro-batch of a packing baseline.
-        const std::int32_t rows = cut == Cut::whole ? kSamples : cut == Cut::packed_rows ? 2 : 1;
+        const std::int32_t rows = cut == Cut::whole ? kSamples : cut == Cut::spare_rows ? 2 : 1;
         batches.push_back({{}, {rows, 40, encdec ? 48 : 0}});
       }
       batches.back().samples.push_back(i);
+    }
+    return batches;
+  }
+
+  /// Two windows of long and short samples, packed as the planner does.
+  std::vector<MicroBatch> packed_windows() const {
+    const Rounding rounding;
+    const auto order = order_samples(samples);
+    std::vector<MicroBatch> batches(2);
+    for (std::size_t w = 0; w < 2; ++w) {
+      WindowPacking packing;
+      SampleLength longest;
+      for (std::size_t k = w; k < order.size(); k += 2) {
+        const SampleLength& sample = samples[static_cast<std::size_t>(order[k])];
+        batches[w].samples.push_back(order[k]);
+        packing.add(sample);
+        longest = {std::max(longest.input, sample.input), std::max(longest.target, sample.target)};
+      }
+      batches[w].sequence_of = packing.sequence_of();
+      batches[w].shape = {static_cast<std::int32_t>(packing.sequences()),
+                          static_cast<std::int32_t>(rounding.input(longest.input)),
+                          static_cast<std::int32_t>(rounding.target(longest.target))};
     }
     return batches;
   }
@@ -132,7 +177,8 @@ TEST_CASE("transformer gradients do not depend on the plan") {
       const Training training(kind, dtype);
       const double tolerance = dtype == DType::f64 ? 1e-11 : 1e-4;
       const auto whole = training.alone(training.plans(1, 1, Cut::whole));
-      for (const Cut cut : {Cut::planned, Cut::path, Cut::one_by_one, Cut::packed_rows}) {
+      for (const Cut cut :
+           {Cut::planned, Cut::path, Cut::one_by_one, Cut::spare_rows, Cut::packed, Cut::by_hand}) {
         for (const std::int64_t replicas : {1, 2}) {
           const auto plans = training.plans(4, replicas, cut);
           CHECK(largest_difference(training.on_ranks(plans), whole) <= tolerance);
@@ -140,6 +186,72 @@ TEST_CASE("transformer gradients do not depend on the plan") {
       }
     }
   }
+}
+
+TEST_CASE("packed windows have fewer sequences than samples") {
+  for (const ModelKind kind : {ModelKind::decoder, ModelKind::encdec}) {
+    const Training training(kind, DType::f64);
+    for (const MicroBatch& batch : training.plans(2, 1, Cut::packed)[0].micro_batches) {
+      CHECK(batch.packed());
+      CHECK(static_cast<std::size_t>(batch.shape.samples) < batch.samples.size());
+    }
+  }
+}
+
+TEST_CASE("packed samples that do not fit are refused") {
+  const Training training(ModelKind::encdec, DType::f64);
+  auto plans = training.plans(1, 1, Cut::by_hand);
+  const auto make = training.make();
+  const auto stage = make(0, 1);
+  const auto refused = [&] {
+    try {
+      run_pipeline(Context(), *self_communicator(), plans, *stage);
+      return std::string("nothing");
+    } catch (const Error& error) {
+      return error.argument();
+    }
+  };
+  CHECK(refused() == "nothing");
+  MicroBatch& batch = plans[0].micro_batches[0];
+  batch.sequence_of[0] = 3;
+  CHECK(refused() == "plans");
+  std::fill(batch.sequence_of.begin(), batch.sequence_of.end(), 0);
+  batch.shape.input = batch.shape.target = 60;
+  CHECK(refused() == "plans");
+}
+
+TEST_CASE("chunks on a device give the bits of one process") {
+  for (const ModelKind kind : {ModelKind::decoder, ModelKind::encdec}) {
+    const Training training(kind, DType::f64);
+    const auto whole = training.alone(training.plans(1, 1, Cut::whole));
+    for (const auto& [stages, chunks] : {std::pair{2, 2}, {1, 2}, {1, 4}}) {
+      for (const std::int64_t replicas : {1, 2}) {
+        for (const Cut cut : {Cut::planned, Cut::packed}) {
+          const auto plans = training.plans(stages, replicas, cut, Recompute::none, chunks);
+          REQUIRE(plans[0].chunks == chunks);
+          const auto ranks = training.on_ranks(plans);
+          CHECK(largest_difference(ranks, training.alone(plans)) == 0);
+          CHECK(largest_difference(ranks, whole) <= 1e-11);
+        }
+      }
+    }
+    // The same micro-batches in the other schedule, and with chunks on devices of their own.
+    const auto plans = training.plans(2, 1, Cut::one_by_one, Recompute::full, 2);
+    CHECK(largest_difference(training.on_ranks(plans),
+                             training.on_ranks(training.plans(4, 1, Cut::one_by_one))) == 0);
+  }
+  const Training training(ModelKind::encdec, DType::f32);
+  const auto whole = training.alone(training.plans(1, 1, Cut::whole));
+  const auto plans = training.plans(2, 1, Cut::planned, Recompute::none, 2);
+  CHECK(largest_difference(training.on_ranks(plans), whole) <= 1e-4);
+}
+
+TEST_CASE("a rank without all its chunks is refused") {
+  const Training training(ModelKind::decoder, DType::f64);
+  const auto plans = training.plans(1, 1, Cut::planned, Recompute::none, 2);
+  const auto make = training.make();
+  const auto stage = make(0, 2);
+  CHECK_THROWS_AS(run_pipeline(Context(), *self_communicator(), plans, *stage), Error);
 }
 
 TEST_CASE("recomputation changes no bit and keeps less") {
@@ -183,7 +295,7 @@ TEST_CASE("transformer gradients are the slopes of the loss") {
       const double below = loss();
       values[at] = before;
       const double slope = (above - below) / (2 * step);
-      const double got = run.gradient.at(name).values<double>()[at];
+      const double got = run.gradients[0].at(name).values<double>()[at];
       INFO(name << "[" << at << "]: " << got << ", differences give " << slope);
       CHECK(std::fabs(got - slope) <= 1e-8 + 1e-5 * std::fabs(slope));
     }
@@ -196,7 +308,7 @@ TEST_CASE("threads do not change a bit of a pipeline's gradients") {
   const auto with = [&](int threads) {
     TransformerPipelineStage stage(Context({.threads = threads}), training.model, DType::f32, 0, 1,
                                    11, training.data);
-    return run_pipeline(Context(), *self_communicator(), plans, stage).gradient;
+    return run_pipeline(Context(), *self_communicator(), plans, stage).gradients[0];
   };
   const auto one = with(1);
   for (const int threads : {2, 7}) CHECK(largest_difference(with(threads), one) == 0);

@@ -219,8 +219,9 @@ inline Deal balanced_partition(std::span<const Ticks> weights, std::int64_t bins
 }
 
 /// Moves and swaps micro-batches between replicas while the slowest replica gets faster, where
-/// replica g takes sum_g + (stages - 1) max_g.
-inline void refine_deal(std::span<const Ticks> weights, std::int64_t stages, Deal& deal) {
+/// replica g takes sum_g + (stages - 1) max_g / chunks.
+inline void refine_deal(std::span<const Ticks> weights, std::int64_t stages, Deal& deal,
+                        std::int64_t chunks = 1) {
   const std::size_t bins = deal.sums.size(), items = weights.size();
   if (bins < 2) return;
   const auto cost_of = [&](std::size_t bin, std::size_t without, std::size_t with) {
@@ -232,7 +233,7 @@ inline void refine_deal(std::span<const Ticks> weights, std::int64_t stages, Dea
       sum += weights[i];
       largest = std::max(largest, weights[i]);
     }
-    return sum + (stages - 1) * largest;
+    return chunks * sum + (stages - 1) * largest;
   };
   const std::size_t none = items;
   std::vector<Ticks> costs(bins);

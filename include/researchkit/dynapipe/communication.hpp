@@ -24,36 +24,47 @@ inline constexpr bool is_send(TransferKind kind) {
   return kind == TransferKind::send_act || kind == TransferKind::send_grad;
 }
 
-/// One end of a transfer in the list of a stage.
+/// One end of a transfer in the list of a device.
 struct TransferEnd {
   TransferKind kind;
   std::int32_t micro_batch;
-  std::int32_t peer;      ///< stage at the other end
-  std::int32_t position;  ///< operations of this stage that come before it
+  std::int32_t peer;       ///< device at the other end
+  std::int32_t position;   ///< operations of this device that come before it
+  std::int32_t chunk = 0;  ///< of the sender
 };
 
-/// The transfers of every stage, in the order in which its channels run them.
+/// The stage of the model that an end of a transfer belongs to.
+inline std::int64_t stage_of(const TransferEnd& end, std::int64_t device, std::int64_t devices) {
+  const bool gradient = end.kind == TransferKind::send_grad || end.kind == TransferKind::recv_grad;
+  const std::int64_t sender = end.chunk * devices + (is_send(end.kind) ? device : end.peer);
+  if (is_send(end.kind)) return sender;
+  return gradient ? sender - 1 : sender + 1;
+}
+
+/// The transfers of every device, in the order in which its channels run them.
 using CommunicationPlan = std::vector<std::vector<TransferEnd>>;
 
 namespace detail {
 
-/// A transfer as it is sorted: by start, sender, direction and micro-batch.
+/// A transfer as it is sorted: by start, sender, direction, micro-batch and chunk of the sender.
 struct Transfer {
   double start;
-  std::int32_t sender, direction, micro_batch, producer;
-  auto key() const { return std::tie(start, sender, direction, micro_batch); }
+  std::int32_t sender, direction, micro_batch, chunk, producer;
+  auto key() const { return std::tie(start, sender, direction, micro_batch, chunk); }
 };
 
-inline std::vector<Transfer> transfers_by_start(In<std::int32_t, 2> order,
-                                                In<double, 2> comm_start) {
+inline std::vector<Transfer> transfers_by_start(In<std::int32_t, 2> order, In<double, 2> comm_start,
+                                                std::int64_t chunks = 1) {
+  const Interleaving places = interleaving_of(order, chunks);
   std::vector<Transfer> transfers;
   for (std::int64_t s = 0; s < order.extent(0); ++s) {
     for (std::int64_t p = 0; p < order.extent(1); ++p) {
       if (!(comm_start(s, p) >= 0)) continue;
       const std::int32_t code = order(s, p);
+      const ChunkOperation made = places.operation(s, code);
       transfers.push_back({comm_start(s, p), static_cast<std::int32_t>(s),
-                           is_backward(code) ? 1 : 0, micro_batch_of(code),
-                           static_cast<std::int32_t>(p)});
+                           is_backward(code) ? 1 : 0, static_cast<std::int32_t>(made.micro_batch),
+                           static_cast<std::int32_t>(made.chunk), static_cast<std::int32_t>(p)});
     }
   }
   std::sort(transfers.begin(), transfers.end(),
@@ -61,7 +72,7 @@ inline std::vector<Transfer> transfers_by_start(In<std::int32_t, 2> order,
   return transfers;
 }
 
-/// Where each operation stands in the order of its stage: [S][2 M].
+/// Where each operation stands in the order of its device: [S][2 C M].
 inline std::vector<std::vector<std::int32_t>> positions_of(In<std::int32_t, 2> order) {
   std::vector<std::vector<std::int32_t>> positions(static_cast<std::size_t>(order.extent(0)));
   for (std::int64_t s = 0; s < order.extent(0); ++s) {
@@ -77,57 +88,65 @@ inline std::vector<std::vector<std::int32_t>> positions_of(In<std::int32_t, 2> o
 }  // namespace detail
 
 /// Plans every send and receive of a simulated schedule so that ordered blocking channels cannot
-/// deadlock: the list of each stage is the part that concerns it of one order of all transfers, by
+/// deadlock: the list of each device is the part that concerns it of one order of all transfers, by
 /// their start, and every position is that of a timeline that can run.
 ///
-/// `start` ascends along each stage. O(K log K) for K transfers.
+/// `start` ascends along each device. O(K log K) for K transfers.
 /// Source: DynaPipe (arXiv 2311.10418), communication planning.
 inline CommunicationPlan plan_communication(In<std::int32_t, 2> order, In<double, 2> start,
-                                            In<double, 2> comm_start) {
-  const auto stages = static_cast<std::size_t>(order.extent(0));
+                                            In<double, 2> comm_start, std::int64_t chunks = 1) {
+  const auto devices = static_cast<std::size_t>(order.extent(0));
+  const Interleaving places = interleaving_of(order, chunks);
   const auto positions = detail::positions_of(order);
-  CommunicationPlan plan(stages);
-  std::vector<std::int32_t> last(stages, 0), started(stages, 0);
-  for (const detail::Transfer& transfer : detail::transfers_by_start(order, comm_start)) {
+  CommunicationPlan plan(devices);
+  std::vector<std::int32_t> last(devices, 0), started(devices, 0);
+  for (const detail::Transfer& transfer : detail::transfers_by_start(order, comm_start, chunks)) {
     const auto sender = static_cast<std::size_t>(transfer.sender);
     const bool gradient = transfer.direction == 1;
-    const std::size_t receiver = gradient ? sender - 1 : sender + 1;
+    const std::int64_t next =
+        transfer.chunk * places.devices + transfer.sender + (gradient ? -1 : 1);
+    const auto receiver = static_cast<std::size_t>(places.device_of(next));
     // Transfers come by ascending start, so the count of started operations only grows.
     const auto started_before = [&](std::size_t s) {
       std::int32_t& count = started[s];
       while (count < order.extent(1) && start(s, count) < transfer.start) ++count;
       return count;
     };
-    const std::int32_t code = 2 * transfer.micro_batch + transfer.direction;
+    const OperationCode code = places.code(next, transfer.micro_batch, gradient);
     last[sender] = std::max({transfer.producer + 1, last[sender], started_before(sender)});
     last[receiver] = std::min(std::max(last[receiver], started_before(receiver)),
                               positions[receiver][static_cast<std::size_t>(code)]);
     const auto s = static_cast<std::int32_t>(sender), r = static_cast<std::int32_t>(receiver);
     plan[sender].push_back({gradient ? TransferKind::send_grad : TransferKind::send_act,
-                            transfer.micro_batch, r, last[sender]});
+                            transfer.micro_batch, r, last[sender], transfer.chunk});
     plan[receiver].push_back({gradient ? TransferKind::recv_grad : TransferKind::recv_act,
-                              transfer.micro_batch, s, last[receiver]});
+                              transfer.micro_batch, s, last[receiver], transfer.chunk});
   }
   return plan;
 }
 
-/// What goes wrong without a plan: each stage receives right before the use and sends right after
+/// What goes wrong without a plan: each device receives right before the use and sends right after
 /// the production.
-inline CommunicationPlan naive_communication(In<std::int32_t, 2> order) {
-  const std::int64_t stages = order.extent(0);
-  CommunicationPlan plan(static_cast<std::size_t>(stages));
-  for (std::int64_t s = 0; s < stages; ++s) {
+inline CommunicationPlan naive_communication(In<std::int32_t, 2> order, std::int64_t chunks = 1) {
+  const Interleaving places = interleaving_of(order, chunks);
+  CommunicationPlan plan(static_cast<std::size_t>(places.devices));
+  for (std::int64_t s = 0; s < places.devices && !places.alone(); ++s) {
     auto& list = plan[static_cast<std::size_t>(s)];
     for (std::int64_t p = 0; p < order.extent(1); ++p) {
-      const std::int32_t m = micro_batch_of(order(s, p));
+      const ChunkOperation at = places.operation(s, order(s, p));
       const bool backward = is_backward(order(s, p));
-      const auto add = [&](TransferKind kind, std::int64_t peer, std::int64_t position) {
-        if (peer < 0 || peer >= stages) return;
+      const auto add = [&](TransferKind kind, std::int64_t other, std::int64_t position) {
+        if (other < 0 || other >= places.stages()) return;
         list.push_back(
-            {kind, m, static_cast<std::int32_t>(peer), static_cast<std::int32_t>(position)});
+            {kind, static_cast<std::int32_t>(at.micro_batch),
+             static_cast<std::int32_t>(places.device_of(other)),
+             static_cast<std::int32_t>(position),
+             static_cast<std::int32_t>(places.chunk_of(is_send(kind) ? at.stage : other))});
       };
-      add(backward ? TransferKind::recv_grad : TransferKind::recv_act, backward ? s + 1 : s - 1, p);
-      add(backward ? TransferKind::send_grad : TransferKind::send_act, backward ? s - 1 : s + 1,
+      const std::int64_t before = at.stage - 1, behind = at.stage + 1;
+      add(backward ? TransferKind::recv_grad : TransferKind::recv_act, backward ? behind : before,
+          p);
+      add(backward ? TransferKind::send_grad : TransferKind::send_act, backward ? before : behind,
           p + 1);
     }
   }
@@ -142,13 +161,13 @@ enum class ChannelStatus : std::int32_t {
 
 struct ChannelCheck {
   ChannelStatus status = ChannelStatus::ok;
-  std::vector<std::int32_t> done;  ///< transfers of each stage that happened
+  std::vector<std::int32_t> done;  ///< transfers of each device that happened
 };
 
 namespace detail {
 
 inline bool pairs(const TransferEnd& a, const TransferEnd& b) {
-  return partner_of(a.kind) == b.kind && a.micro_batch == b.micro_batch;
+  return partner_of(a.kind) == b.kind && a.micro_batch == b.micro_batch && a.chunk == b.chunk;
 }
 
 inline ChannelCheck check_single_channels(const CommunicationPlan& plan) {

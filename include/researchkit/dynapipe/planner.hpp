@@ -27,7 +27,10 @@ struct Model {
 
 /// How the devices are used.
 struct Cluster {
-  std::int64_t stages = 1;    ///< S; for encoder-decoder models 1 or even
+  std::int64_t stages = 1;  ///< S devices in a row; for encoder-decoder models 1 or even
+  /// C stages of the model on each of them, 1 or even: stage c S + s is chunk c of device s. More
+  /// chunks fill a pipeline sooner, and send more.
+  std::int64_t chunks = 1;
   std::int64_t replicas = 1;  ///< D
   std::int64_t devices_per_node = 8;
   double device_memory_mb = 36000;
@@ -36,12 +39,14 @@ struct Cluster {
   Link between_nodes = kInterNodeLink;
 };
 
-/// What a stage of a cluster works on.
+/// What a device of a cluster works on.
 struct Pipeline {
-  StageShape shape;
-  std::int64_t n_enc_stages = 1;
-  double state_mb = 0;      ///< weights, gradients and moments on a device
-  double available_mb = 0;  ///< for activations
+  StageShape shape;               ///< of a device, as the cost of windows sees it
+  std::int64_t chunks = 1;        ///< stages on each device
+  std::int64_t layers = 1;        ///< of a stage
+  std::int64_t n_enc_stages = 1;  ///< of all stages
+  double state_mb = 0;            ///< weights, gradients and moments on a device
+  double available_mb = 0;        ///< for activations
 };
 
 /// Throws Error where the model does not divide into the stages, or its states do not fit.
@@ -68,31 +73,40 @@ struct PlanOptions {
   Rounding rounding = {};
   CommStreams streams = CommStreams::device;
   std::int64_t longest_window = 0;  ///< samples of a micro-batch; 0: any number
+  /// Short samples of a micro-batch share sequences where that is cheaper; the plan without it is kept
+  /// where it is as fast.
+  bool pack_windows = false;
 };
 
 /// Samples that run together.
 struct MicroBatch {
   std::vector<std::int32_t> samples;  ///< indices in the mini-batch
   MicroBatchShape shape;
+  /// The sequence of each sample, in which it stands behind the earlier ones of `samples`; empty where
+  /// sample b is sequence b. There is room for a separator before each sample but the first.
+  std::vector<std::int32_t> sequence_of = {};
+  bool packed() const { return !sequence_of.empty(); }
 };
 
 /// What one replica runs, and what it is predicted to take.
 struct ReplicaPlan {
   std::vector<MicroBatch> micro_batches;  ///< in the order of their injection
   SchedulePolicy policy = SchedulePolicy::cyclic;
-  Array<std::int32_t, 2> order;              ///< [S, 2 M]
-  Array<double, 2> start, comm_start;        ///< [S, 2 M], ms
-  Array<double, 2> forward_ms, backward_ms;  ///< [M, S]
-  Array<double, 2> transfer_ms;              ///< [M, S - 1]: between stages s and s + 1, either way
-  /// [S][2 M]: MB at the peak of each operation, and after it.
+  std::int64_t chunks = 1;                   ///< of each device
+  Array<std::int32_t, 2> order;              ///< [S, 2 C M]
+  Array<double, 2> start, comm_start;        ///< [S, 2 C M], ms
+  Array<double, 2> forward_ms, backward_ms;  ///< [M, C S]
+  Array<double, 2> transfer_ms;  ///< [M, C S - 1]: between stages v and v + 1, either way
+  /// [S][2 C M]: MB at the peak of each operation, and after it.
   std::vector<std::vector<double>> memory_peak_mb, memory_mb;
   CommunicationPlan communication;
   Program program;
   double makespan_ms = 0;
   std::vector<double> peak_mb, busy_ms;  ///< [S]
-  double bubble(std::size_t stage) const {
-    return makespan_ms > 0 ? 1 - busy_ms[stage] / makespan_ms : 0;
+  double bubble(std::size_t device) const {
+    return makespan_ms > 0 ? 1 - busy_ms[device] / makespan_ms : 0;
   }
+  Interleaving places() const { return interleaving_of(order, chunks); }
 };
 
 /// Milliseconds of the parts of planning.
@@ -108,7 +122,7 @@ struct IterationPlan {
   double objective_ms = 0;      ///< of the partition
   std::vector<ReplicaPlan> replicas;
   PaddingStats padding;
-  std::int64_t hidden = 0, n_enc_stages = 1;
+  std::int64_t hidden = 0, n_enc_stages = 1, chunks = 1;
   PlanningTime planning;
   /// The slowest replica: the iteration without gradient all-reduce and optimiser.
   double iteration_ms() const;
@@ -148,6 +162,11 @@ IterationPlan plan_packing(const Context& ctx, std::span<const SampleLength> min
 /// complete and cannot deadlock, instructions use live buffers and free each, both ends of a
 /// transfer have the same shape, memory is within the limit. Words for the first fault.
 std::optional<std::string> find_plan_fault(const IterationPlan& plan, std::int64_t samples,
+                                           double memory_limit_mb);
+/// Also holds the samples against the micro-batches' shapes: each fits into its sequence, with those
+/// that it shares it with.
+std::optional<std::string> find_plan_fault(const IterationPlan& plan,
+                                           std::span<const SampleLength> mini_batch,
                                            double memory_limit_mb);
 
 }  // namespace researchkit::dynapipe

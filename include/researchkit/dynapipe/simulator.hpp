@@ -8,32 +8,33 @@
 
 namespace researchkit::dynapipe {
 
-/// Durations of the operations and transfers of a pipeline, in ms.
+/// Durations of the operations and transfers of a pipeline of V stages, in ms.
 struct StageTimes {
-  In<double, 2> fw;       ///< [M, S]
-  In<double, 2> bw;       ///< [M, S]
-  In<double, 2> comm_fw;  ///< [M, S - 1]: activations of m from stage s to s + 1
-  In<double, 2> comm_bw;  ///< [M, S - 1]: their gradient from stage s + 1 to s
+  In<double, 2> fw;       ///< [M, V]
+  In<double, 2> bw;       ///< [M, V]
+  In<double, 2> comm_fw;  ///< [M, V - 1]: activations of m from stage v to v + 1
+  In<double, 2> comm_bw;  ///< [M, V - 1]: their gradient from stage v + 1 to v
 };
 
 /// What a simulation writes.
 struct Timeline {
-  Out<double, 2> start;       ///< [S, 2 M]: ms, -1 where never started
-  Out<double, 2> comm_start;  ///< [S, 2 M]: start of the transfer of the result, -1 where none is
+  Out<double, 2> start;       ///< [S, 2 C M]: ms, -1 where never started
+  Out<double, 2> comm_start;  ///< [S, 2 C M]: start of the transfer of the result, -1 where none is
 };
 
-/// Memory and work of each stage.
+/// Memory and work of each device.
 struct StageUse {
   Out<double, 1> peak_mem;  ///< [S]: MB
   Out<double, 1> busy;      ///< [S]: ms
 };
 
-/// Simulates a schedule: stages run their operations strictly in order, an operation starts when its
-/// stage is free and its input has arrived, results are sent in the order in which they appear on a
-/// send stream of each stage (or of each direction). Gives the makespan; -1 where the order can
-/// never finish, and then no memory and no work.
+/// Simulates a schedule of S devices with V = C S stages: devices run their operations strictly in
+/// order, an operation starts when its device is free and its input has arrived, results are sent in
+/// the order in which they appear on a send stream of each device (or of each direction); between
+/// stages of one device nothing is sent. Gives the makespan; -1 where the order can never finish, and
+/// then no memory and no work.
 ///
-/// O(M S), no event queue: whoever can go on, does. Source: DynaPipe (arXiv 2311.10418).
+/// O(M V), no event queue: whoever can go on, does. Source: DynaPipe (arXiv 2311.10418).
 double simulate_schedule(In<std::int32_t, 2> order, const StageTimes& times,
                          const StageMemory& memory, CommStreams streams, const Timeline& timeline,
                          const StageUse& use);

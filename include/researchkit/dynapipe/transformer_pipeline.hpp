@@ -43,7 +43,8 @@ LanguageData synthetic_language(std::span<const SampleLength> samples, std::int6
 /// Weights are named by their place in the model ("encoder.3.self.query.w"), and their first values
 /// depend on name and seed alone: any division into stages is the same model. Recompute::full keeps
 /// the stage's input and runs the forward again in the backward, with the same bits; none and selective
-/// keep the tape, on which scores of attention never are.
+/// keep the tape, on which scores of attention never are. Packed samples neither see one another nor
+/// share positions: gradients are those of samples in sequences of their own.
 class TransformerPipelineStage final : public PipelineStage {
  public:
   /// The data outlives the stage. Throws Error where the layers do not divide into the stages.
@@ -87,8 +88,10 @@ class TransformerPipelineStage final : public PipelineStage {
   bool takes_decoder_inputs() const;
   Run compute(const MicroBatch& batch, const Activations& x, bool record);
   autograd::Variable loss_of(Run& run, const MicroBatch& batch, const autograd::Variable& rows);
+  std::vector<SamplePlace> places(const MicroBatch& batch, bool decoder) const;
+  nn::Sequences sequences(const MicroBatch& batch, bool decoder,
+                          const autograd::Variable& rows) const;
   Tensor tokens_of(const MicroBatch& batch, bool decoder) const;
-  std::vector<std::int32_t> lengths_of(const MicroBatch& batch, bool decoder) const;
   void add_embedding_gradient(const MicroBatch& batch, bool decoder, const Tensor& d_rows,
                               TensorMap& gradients) const;
 

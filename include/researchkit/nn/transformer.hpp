@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -31,6 +32,9 @@ struct Sequences {
   autograd::Variable rows;
   std::int64_t batch = 0, length = 0;
   autograd::Variable lengths;
+  /// Where samples are packed: numbers of the sample of each row [b, t], ascending along a sequence,
+  /// the same in an encoder's and a decoder's sequences. A row then sees rows of its sample alone.
+  std::optional<autograd::Variable> segments = {};
 };
 
 /// Weights by name.
@@ -61,8 +65,8 @@ autograd::Variable transformer_layer(autograd::Tape& tape, const TransformerShap
 autograd::Variable normalized(autograd::Tape& tape, const WeightVariables& weights,
                               const std::string& prefix, const autograd::Variable& rows);
 
-/// Adds sin and cos of the position to rows [b * t, width], below each sequence's length. Source:
-/// arXiv 1706.03762, section 3.5.
-void add_positions(Tensor& rows, std::int64_t length, std::span<const std::int32_t> lengths);
+/// Adds sin and cos of its position to each row of [r, width]; rows of negative positions stay as
+/// they are. Source: arXiv 1706.03762, section 3.5.
+void add_positions(Tensor& rows, std::span<const std::int32_t> positions);
 
 }  // namespace researchkit::nn
