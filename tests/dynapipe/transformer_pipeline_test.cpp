@@ -191,7 +191,9 @@ TEST_CASE("transformer gradients do not depend on the plan") {
 TEST_CASE("packed windows have fewer sequences than samples") {
   for (const ModelKind kind : {ModelKind::decoder, ModelKind::encdec}) {
     const Training training(kind, DType::f64);
-    for (const MicroBatch& batch : training.plans(2, 1, Cut::packed)[0].micro_batches) {
+    const auto plans = training.plans(2, 1, Cut::packed);
+    CHECK(plans[0].micro_batches.size() == 2);
+    for (const MicroBatch& batch : plans[0].micro_batches) {
       CHECK(batch.packed());
       CHECK(static_cast<std::size_t>(batch.shape.samples) < batch.samples.size());
     }
