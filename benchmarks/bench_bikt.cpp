@@ -16,6 +16,7 @@
 #include "researchkit/bikt/bikt.hpp"
 #include "researchkit/bikt/transfer.hpp"
 #include "researchkit/graph/graph.hpp"
+#include "support/device_option.hpp"
 #include "support/served_cases.hpp"
 
 namespace {
@@ -164,7 +165,8 @@ Case make_case(const std::string& dataset, const std::string& name, int threads)
   throw Error("no case '" + name + "'");
 }
 
-void register_cases() {
+void register_cases(Device device) {
+  bench::refuse_device(device, "bikt");
   std::vector<std::string> datasets = {"csbm"};
   if (bench::has_stored_datasets()) datasets = {"cora", "citeseer", "pubmed", "chameleon"};
   std::vector<std::string> cases = {"transfer", "gate", "dual", "derived"};

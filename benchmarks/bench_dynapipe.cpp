@@ -26,6 +26,7 @@
 
 #include "researchkit/core/io/npy.hpp"
 #include "researchkit/dynapipe/dynapipe.hpp"
+#include "support/device_option.hpp"
 
 namespace {
 
@@ -311,6 +312,7 @@ int main(int argc, char** argv) {
     if (!arguments.empty() && arguments[0] == "--serve") {
       return serve({arguments.begin() + 1, arguments.end()});
     }
+    bench::refuse_device(bench::take_device(argc, argv), "dynapipe");
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     add_plans();

@@ -15,7 +15,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -31,6 +30,7 @@
 #include "researchkit/core/io/npy.hpp"
 #include "researchkit/core/peak.hpp"
 #include "researchkit/fusefps/fusefps.hpp"
+#include "support/device_option.hpp"
 
 namespace {
 
@@ -315,35 +315,6 @@ int serve(const std::vector<std::string>& arguments) {
   return 0;
 }
 
-Device device_named(const std::string& name) {
-  if (name == "cpu") return Device::host();
-  if (name == "cuda") return Device::cuda(0);
-  std::int32_t index = 0;
-  const char* end = name.data() + name.size();
-  if (name.starts_with("cuda:")) {
-    const auto [stop, error] = std::from_chars(name.data() + 5, end, index);
-    if (error == std::errc() && stop == end) return Device::cuda(index);
-  }
-  throw Error("--device: wanted cpu, cuda or cuda:<number>, got '" + name + "'");
-}
-
-/// Takes `--device NAME` out of the arguments, which Google Benchmark does not know.
-Device take_device(int& argc, char** argv) {
-  int kept = 1;
-  Device device;
-  for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    const bool joined = argument.starts_with("--device=");
-    if (argument != "--device" && !joined) {
-      argv[kept++] = argv[i];
-      continue;
-    }
-    device = device_named(joined ? argument.substr(9) : ++i < argc ? argv[i] : "");
-  }
-  argc = kept;
-  return device;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -354,7 +325,7 @@ int main(int argc, char** argv) {
     }
     if (arguments.size() == 2 && arguments[0] == "--write-clouds")
       return write_clouds(arguments[1]);
-    const Device device = take_device(argc, argv);
+    const Device device = bench::take_device(argc, argv);
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     if (device.is_host()) {

@@ -1,7 +1,7 @@
 // NFGNN on stored data sets and on a generated power-law graph: sparse products, the filter's forward and
 // backward, and a whole training epoch with its evaluation.
 //
-//   bench_nfgnn [Google Benchmark's options]
+//   bench_nfgnn [--device cpu|cuda|cuda:<number>] [Google Benchmark's options]
 //   bench_nfgnn --serve DATASET CASE THREADS
 //
 // The second form answers each number of its input with the wall and processor seconds of the fastest of
@@ -9,13 +9,16 @@
 // only the generated graph is measured.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "researchkit/core/registry.hpp"
 #include "researchkit/graph/graph.hpp"
 #include "researchkit/nfgnn/filter.hpp"
 #include "researchkit/nfgnn/nfgnn.hpp"
+#include "researchkit/nn/initialize.hpp"
 #include "support/served_cases.hpp"
 
 namespace {
@@ -134,9 +137,60 @@ Case make_case(const std::string& dataset, const std::string& name, int threads)
   throw Error("no case '" + name + "'");
 }
 
-void register_cases() {
+Tensor random_tensor(Shape shape, std::uint64_t stream) {
+  Tensor tensor(DType::f32, std::move(shape));
+  nn::normal<float>(tensor.values<float>(), 1, 1, stream);
+  return tensor;
+}
+
+/// An operator on a device where its inputs lie: spmm8, spmm64, filter or filter_backward.
+Case device_case(const std::string& dataset, const std::string& name, Device device) {
+  const auto data = load(dataset);
+  const auto a = normalized(Context(), data->adjacency, graph::Normalization::cheb, 0);
+  const std::int64_t n = a.rows(), c = std::max<std::int64_t>(data->classes, 8);
+  const bool filter = name.starts_with("filter"), backward = name == "filter_backward";
+  const std::int64_t columns = filter ? c : name == "spmm8" ? 8 : 64;
+  Arguments arguments;
+  TensorMap& inputs = arguments.inputs;
+  inputs.set("indptr", Tensor::from<std::int32_t>(a.indptr(), {n + 1}));
+  inputs.set("indices", Tensor::from<std::int32_t>(a.indices(), {a.entries()}));
+  inputs.set("values", Tensor::from<float>(a.values(), {a.entries()}));
+  inputs.set("x", random_tensor({n, columns}, 1));
+  if (filter) {
+    inputs.set("w", random_tensor({11, c, 3}, 2));
+    inputs.set("b", random_tensor({11, 3}, 3));
+    inputs.set("gamma", random_tensor({3, 11}, 4));
+  }
+  if (backward) {
+    inputs.set("eta", random_tensor({n, 11}, 5));
+    inputs.set("d_y", random_tensor({n, c}, 6));
+  }
+  for (auto& [input, tensor] : inputs) tensor = tensor.to(device);
+  const char* const called = !filter    ? "graph.spmm"
+                             : backward ? "nfgnn.node_oriented_filter_backward"
+                                        : "nfgnn.node_oriented_filter";
+  const Context ctx({.device = device});
+  const auto call =
+      std::make_shared<PreparedCall>(default_registry().at(called).prepare(ctx, arguments));
+  return {[=] {
+            call->execute();
+            ctx.synchronize();
+          },
+          call->cost().flops, 0};
+}
+
+void register_cases(Device device) {
   std::vector<std::string> datasets;
   if (bench::has_stored_datasets()) datasets = {"cora", "chameleon", "pubmed", "texas", "squirrel"};
+  if (!device.is_host()) {
+    datasets.emplace_back("rmat_1m");
+    for (const std::string& dataset : datasets) {
+      for (const char* name : {"spmm8", "spmm64", "filter", "filter_backward"}) {
+        bench::register_case(device_case, dataset, name, device);
+      }
+    }
+    return;
+  }
   for (const std::string& dataset : datasets) {
     for (const char* name : {"epoch", "filter", "spmm8", "spmm64"}) {
       bench::register_case(make_case, dataset, name);

@@ -15,6 +15,7 @@
 #include "researchkit/core/error.hpp"
 #include "researchkit/core/peak.hpp"
 #include "researchkit/nn/initialize.hpp"
+#include "support/device_option.hpp"
 
 namespace researchkit::bench {
 namespace {
@@ -84,13 +85,29 @@ void register_case(MakeCase make, const std::string& dataset, const std::string&
   }
 }
 
-int run_program(int argc, char** argv, MakeCase make, void (*register_cases)()) {
+void register_case(MakeDeviceCase make, const std::string& dataset, const std::string& name,
+                   Device device) {
+  benchmark::RegisterBenchmark(
+      fmt::format("{}/{}/{}", name, dataset, to_string(device)).c_str(),
+      [=](benchmark::State& state) {
+        const Case measured = make(dataset, name, device);
+        measured.call();  // the first call loads the kernels
+        while (state.KeepRunning()) measured.call();
+        const double done = measured.flops * static_cast<double>(state.iterations());
+        state.counters["GFLOP/s"] = benchmark::Counter(1e-9 * done, benchmark::Counter::kIsRate);
+      })
+      ->Unit(benchmark::kMillisecond)
+      ->UseRealTime();
+}
+
+int run_program(int argc, char** argv, MakeCase make, void (*register_cases)(Device)) {
   try {
     if (argc == 5 && std::string(argv[1]) == "--serve") {
       return serve(make(argv[2], argv[3], std::atoi(argv[4])));
     }
-    register_cases();
+    register_cases(take_device(argc, argv));
     benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     benchmark::RunSpecifiedBenchmarks();
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}: {}\n", argv[0], error.what());

@@ -30,8 +30,14 @@ Array<float, 2> random_matrix(std::int64_t rows, std::int64_t columns, std::uint
 /// Registers a case with Google Benchmark, on one thread and on all.
 void register_case(MakeCase make, const std::string& dataset, const std::string& name);
 
+/// The same for a case on a device; a call ends when the device is done.
+using MakeDeviceCase = Case (*)(const std::string& dataset, const std::string& name, Device device);
+void register_case(MakeDeviceCase make, const std::string& dataset, const std::string& name,
+                   Device device);
+
 /// `--serve DATASET CASE THREADS`: answers each number of the input with the wall and processor seconds of
-/// the fastest of so many calls in a row. Anything else: Google Benchmark, after register_cases(). The exit status.
-int run_program(int argc, char** argv, MakeCase make, void (*register_cases)());
+/// the fastest of so many calls in a row. Anything else: Google Benchmark, after register_cases() for the device that
+/// `--device` names. The exit status.
+int run_program(int argc, char** argv, MakeCase make, void (*register_cases)(Device));
 
 }  // namespace researchkit::bench

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
-#include <charconv>
-
+#include "researchkit/core/device_name.hpp"
 #include "researchkit/core/error.hpp"
 #include "src/tool/tool.hpp"
 
@@ -27,14 +26,7 @@ std::string examples(std::initializer_list<std::string_view> lines) {
 }
 
 Device parse_device(const std::string& text) {
-  if (text == "cpu") return Device::host();
-  if (text == "cuda") return Device::cuda(0);
-  if (text.starts_with("cuda:")) {
-    std::int32_t index = 0;
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data() + 5, end, index);
-    if (error == std::errc() && stop == end) return Device::cuda(index);
-  }
+  if (const auto device = device_named(text)) return *device;
 #ifdef RESEARCHKIT_HAS_EMULATOR
   if (text == "emulated") return emulated_device();
 #endif
