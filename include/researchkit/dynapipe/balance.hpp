@@ -58,7 +58,8 @@ class Differencing {
     if (m == 0) return bin_of;
     next_.assign(m, -1);
     used_.assign(m, 1);
-    memory_.reset(new Bin[m * bins_]);  // not initialised: bins without items are never read
+    // Not initialised: bins without items are never read.
+    memory_ = std::make_unique_for_overwrite<Bin[]>(m * bins_);
     std::vector<Key> keys;
     keys.reserve(m);
     for (std::size_t i = 0; i < m; ++i) {
