@@ -5,7 +5,7 @@
 //   bench_nfgnn --serve DATASET CASE THREADS
 //
 // The second form answers each number of its input with the wall and processor seconds of the fastest of
-// so many calls of CASE: epoch, filter, spmm8 or spmm64. Data sets are read below $RESEARCHKIT_DATA/graphs; without it
+// so many calls of CASE: epoch, filter, spmm8, spmm8_rows (a row after the other) or spmm64. Data sets are read below $RESEARCHKIT_DATA/graphs; without it
 // only the generated graph is measured.
 #include <benchmark/benchmark.h>
 
@@ -39,12 +39,18 @@ std::shared_ptr<graph::NodeDataset> load(const std::string& name) {
   return bench::stored_dataset(name);
 }
 
-Case spmm_case(const Context& ctx, const graph::NodeDataset& data, std::int64_t d) {
+/// `grouped`: by rows in groups, as a product that is made again and again.
+Case spmm_case(const Context& ctx, const graph::NodeDataset& data, std::int64_t d,
+               bool grouped = true) {
   const auto a = normalized(ctx, data.adjacency, graph::Normalization::cheb, 0);
   const auto x = bench::random_matrix(a.columns(), d);
   const Array<float, 2> y({a.rows(), d});
-  return {[=] { graph::multiply<float>(ctx, a, x, y); }, 2 * static_cast<double>(a.entries() * d),
-          0};
+  return {[=] {
+            const auto view = grouped ? a.view_for(d) : a.view();
+            graph::kernels::spmm<float, std::int32_t>(ctx, view, 1, x.data_handle(), d, 0, nullptr,
+                                                      y.data_handle());
+          },
+          2 * static_cast<double>(a.entries() * d), 0};
 }
 
 /// The buffers of a filter with K = 10 and rank 3, as the model keeps them.
@@ -132,6 +138,7 @@ Case make_case(const std::string& dataset, const std::string& name, int threads)
   const auto data = load(dataset);
   if (name == "epoch") return epoch_case(ctx, data);
   if (name == "filter") return filter_case(ctx, *data);
+  if (name == "spmm8_rows") return spmm_case(ctx, *data, 8, false);
   if (name == "spmm8") return spmm_case(ctx, *data, 8);
   if (name == "spmm64") return spmm_case(ctx, *data, 64);
   throw Error("no case '" + name + "'");
@@ -192,7 +199,7 @@ void register_cases(Device device) {
     return;
   }
   for (const std::string& dataset : datasets) {
-    for (const char* name : {"epoch", "filter", "spmm8", "spmm64"}) {
+    for (const char* name : {"epoch", "filter", "spmm8", "spmm8_rows", "spmm64"}) {
       bench::register_case(make_case, dataset, name);
     }
   }

@@ -96,13 +96,12 @@ class TileMemory {
   explicit TileMemory(const Coefficients<Real>& m)
       : columns_(tile_columns(m.c) * kTile),
         gates_(m.rank * kTile),
-        reals_(static_cast<std::size_t>(4 * columns_ + 3 * gates_ + 2 * kTile)),
+        reals_(static_cast<std::size_t>(3 * columns_ + 3 * gates_ + 2 * kTile)),
         doubles_(static_cast<std::size_t>(m.c * m.rank + gates_)) {}
   Real* columns() { return reals_.data(); }
   Real* upstream() { return columns() + columns_; }
-  Real* d_columns() { return upstream() + columns_; }
-  Real* sums() { return d_columns() + columns_; }
-  Real* h() { return sums() + columns_; }
+  Real* result() { return upstream() + columns_; }  // y of the tile, or the gradient of its T_k
+  Real* h() { return result() + columns_; }
   Real* slope() { return h() + gates_; }
   Real* d_gates() { return slope() + gates_; }
   Real* coefficient() { return d_gates() + gates_; }
@@ -206,7 +205,7 @@ void forward_rows(const Coefficients<Real>& m, std::int64_t first, std::span<con
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   TileMemory<Real> tile(m);
   Real* const columns = tile.columns();
-  Real* const sums = tile.sums();
+  Real* const sums = tile.result();
   Real* const coefficient = tile.coefficient();
   for (std::int64_t base = begin; base < end; base += kTile) {
     const std::int64_t rows = std::min(kTile, end - base);
@@ -247,7 +246,7 @@ void backward_columns(const Coefficients<Real>& m, std::int64_t k, bool has_upst
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const Real* const columns = tile.columns();
   const Real* const upstream = tile.upstream();
-  Real* const d_columns = tile.d_columns();
+  Real* const d_columns = tile.result();
   Real* const d_gates = tile.d_gates();
   const Real* const w = m.w + (m.shared_w ? 0 : k * m.c * m.rank);
   for (std::int64_t i = 0; i < kTile; i += lanes) {
@@ -343,7 +342,7 @@ void backward_rows(const Coefficients<Real>& m, std::int64_t first, std::span<co
       backward_columns(m, k, g != nullptr, !d_t.empty(), tile);
       add_to_parameters(m, k, tile, sums);
       if (d_t.empty()) continue;
-      transpose_out<kTile>(tile.d_columns(), rows, m.c, m.stride, d_t[at] + base * m.stride);
+      transpose_out<kTile>(tile.result(), rows, m.c, m.stride, d_t[at] + base * m.stride);
     }
   }
 }
