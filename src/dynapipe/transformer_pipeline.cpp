@@ -181,21 +181,26 @@ nn::Sequences TransformerPipelineStage::sequences(const MicroBatch& batch, bool 
   const std::int64_t count = batch.shape.samples;
   const std::int64_t length = decoder ? batch.shape.target : batch.shape.input;
   // Sequences without a sample, as a packing baseline has them, are empty.
-  Tensor lengths(DType::i32, {count}), segments(DType::i32, {count, length});
+  Tensor lengths(DType::i32, {count});
   const auto ends = lengths.values<std::int32_t>();
+  const std::vector<SamplePlace> found = places(batch, decoder);
+  for (const SamplePlace& place : found) {
+    ends[static_cast<std::size_t>(place.sequence)] =
+        static_cast<std::int32_t>(place.begin + place.length);
+  }
+  nn::Sequences result{rows, count, length, constant(lengths)};
+  if (!batch.packed()) return result;
+
+  Tensor segments(DType::i32, {count, length});
   const auto numbers = segments.view<std::int32_t, 2>();
   std::vector<std::int32_t> samples_in(static_cast<std::size_t>(count), 0);
-  for (const SamplePlace& place : places(batch, decoder)) {
-    const auto row = static_cast<std::size_t>(place.sequence);
-    ends[row] = static_cast<std::int32_t>(place.begin + place.length);
+  for (const SamplePlace& place : found) {
+    const std::int32_t number = samples_in[static_cast<std::size_t>(place.sequence)]++;
     // What is behind the last sample continues its segment, and is behind the length.
-    for (std::int64_t t = place.begin; t < length; ++t)
-      numbers(place.sequence, t) = samples_in[row];
-    ++samples_in[row];
+    for (std::int64_t t = place.begin; t < length; ++t) numbers(place.sequence, t) = number;
   }
-  nn::Sequences found{rows, count, length, constant(lengths)};
-  if (batch.packed()) found.segments = constant(segments);
-  return found;
+  result.segments = constant(segments);
+  return result;
 }
 
 Tensor TransformerPipelineStage::tokens_of(const MicroBatch& batch, bool decoder) const {
