@@ -23,6 +23,13 @@ inline void moderate_scale(Arbitrary& random) {
   if (scale != random.call.attributes.end()) scale->second = std::get<double>(scale->second) / 8;
 }
 
+inline void describe_segments(Description& io, Optional<In<std::int32_t, 2>>& queries,
+                              Optional<In<std::int32_t, 2>>& keys) {
+  io.input(queries, "query_segments", "b n",
+           "segment of each query, ascending; all see all when absent", {.host = true});
+  io.input(keys, "key_segments", "b m", "segment of each key, ascending", {.host = true});
+}
+
 /// Segments come for queries and keys together, ascending along each sequence.
 inline void check_segments(const Check& check, const Optional<In<std::int32_t, 2>>& queries,
                            const Optional<In<std::int32_t, 2>>& keys) {
@@ -101,9 +108,7 @@ struct Attention {
     io.input(key, "key", "b m h d", "what it is compared with", {.contiguous = true});
     io.input(value, "value", "b m h e", "what is averaged", {.contiguous = true});
     io.input(lengths, "lengths", "b", "keys of each sequence, all when absent", {.in = "[0, m]"});
-    io.input(query_segments, "query_segments", "b n",
-             "segment of each query, ascending; all see all when absent", {.host = true});
-    io.input(key_segments, "key_segments", "b m", "segment of each key, ascending", {.host = true});
+    detail::describe_segments(io, query_segments, key_segments);
     io.output(y, "y", "b n h e", "means of the values", {.contiguous = true});
     io.output(log_sum, "log_sum", "b h n", "log of the sum of exponentials; -inf without a key");
     io.attribute(causal, "causal", "query i sees keys up to i + m - n");
@@ -211,9 +216,7 @@ struct AttentionBackward {
     io.input(key, "key", "b m h d", "what it was compared with", {.contiguous = true});
     io.input(value, "value", "b m h e", "what was averaged", {.contiguous = true});
     io.input(lengths, "lengths", "b", "keys of each sequence, all when absent", {.in = "[0, m]"});
-    io.input(query_segments, "query_segments", "b n",
-             "segment of each query, ascending; all see all when absent", {.host = true});
-    io.input(key_segments, "key_segments", "b m", "segment of each key, ascending", {.host = true});
+    detail::describe_segments(io, query_segments, key_segments);
     io.input(y, "y", "b n h e", "means, from the forward", {.contiguous = true});
     io.input(log_sum, "log_sum", "b h n", "log sums, from the forward", {.contiguous = true});
     io.input(d_y, "d_y", "b n h e", "gradient of y", {.contiguous = true});
